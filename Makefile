@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# run_tests   build and run the suite (tests/)
+# check       test the tests: build variants, kernel trees, driver, faults, style
+# lint        only the style part of check
+# lab         run the suite under kernels with a fault in them (tools/lab)
+# install     INSTALL_PATH=DIR: programs and driver, to run elsewhere
+# clean       remove what was built; "distclean" also what was fetched
+
+all run_tests:
+	$(MAKE) -C tests $@
+
+check:
+	tools/check.sh
+
+lint:
+	tools/check.sh lint
+
+lab:
+	tools/lab/lab.sh
+
+install:
+	tools/install.sh "$(INSTALL_PATH)"
+
+clean:
+	$(MAKE) -C tests clean
+
+distclean: clean
+	rm -rf .cache
+
+.PHONY: all run_tests check lint lab install clean distclean
