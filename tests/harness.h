@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The kernel's harness, with what all tests here add to it.
+ */
+#ifndef HW_BREAKPOINT_HARNESS_H
+#define HW_BREAKPOINT_HARNESS_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+
+#include "tracee.h"
+
+/*
+ * No verdict depends on time.  A loaded or emulated machine may be slow, and
+ * a tracee that hangs is reported by the watchdog of tracee.c long before.
+ */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 300
+
+/**
+ * may_go_on() - an environment that cannot trace is not a failure
+ * @_metadata: the test's
+ * @err: what tracee_start() or the like returned
+ * @what: what was tried
+ *
+ * EPERM, EACCES and the errno of a missing system call are how seccomp, Yama
+ * and containers refuse ptrace and perf: the test is skipped.  Any other
+ * error fails it at once.
+ *
+ * Return: false where the test is skipped and has to return.
+ */
+static inline bool may_go_on(struct __test_metadata *_metadata, int err,
+			     const char *what)
+{
+	if (err == -EPERM || err == -EACCES || err == -ENOSYS)
+		SKIP(return false, "%s: %s", what, strerror(-err));
+	ASSERT_EQ(0, err) {
+		TH_LOG("%s: %s", what, strerror(-err));
+	}
+	return true;
+}
+
+/**
+ * start() - tracee_start(), or skip
+ * @_metadata: the test's
+ * @t: as for tracee_start()
+ * @how: as for tracee_start()
+ *
+ * Return: false where the test is skipped and has to return.
+ */
+static inline bool start(struct __test_metadata *_metadata, struct tracee *t,
+			 enum tracee_how how)
+{
+	return may_go_on(_metadata, tracee_start(t, how), "ptrace");
+}
+
+#endif /* HW_BREAKPOINT_HARNESS_H */
