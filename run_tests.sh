@@ -1,0 +1,733 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Build the suite, run it, and tell what failed; see usage() for the options.
+# Beside a kselftest-list.txt (where "make install" put it) nothing is built.
+#
+# kselftest's own run_tests exits with 0 whatever fails, cannot select single
+# tests, and knows no known failures. This is what CI calls instead.
+
+me=${0##*/}
+cr='
+'
+tab='	'
+# Marks the end of a program's output, followed by its exit status.
+mark=$(printf '\036')
+
+usage()
+{
+	cat <<-END
+	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
+
+	  -h, --help                 this text
+	  -l, --list                 list the tests, run none
+	  -t, --test PATTERN         run only tests whose name matches: a shell pattern
+	                             against PROGRAM:FIXTURE.VARIANT.TEST or PROGRAM;
+	                             may be given several times
+	  -n, --repeat N             run N times, stop at the first failure
+	  -k, --known-failures FILE  failures that FILE names do not fail the run; may
+	                             be given several times
+	  -o, --override-timeout SECONDS
+	                             limit for each program, 0 for none
+	                             (default: timeout= in tests/settings)
+
+	A line of a known-failures file is "PATTERN STATE REASON": STATE is "fail" (is
+	run, may fail) or "hang" (would take the machine down, is not run).
+
+	Exit status: 0 all well, 1 something failed, 2 bad usage, 4 nothing could run.
+	END
+}
+
+bad_usage()
+{
+	echo "$me: $*" >&2
+	usage | sed '1q' >&2
+	exit 2
+}
+
+cannot_run()
+{
+	echo "$me: $*" >&2
+	exit 4
+}
+
+# number VALUE MINIMUM OPTION
+number()
+{
+	case $1 in
+	'' | *[!0-9]* | ????????*)
+		bad_usage "$3 needs a number, not '$1'" ;;
+	esac
+	[ "$1" -ge "$2" ] || bad_usage "$3 needs a number from $2 on, not '$1'"
+}
+
+# matches NAME PATTERNS: does one of the newline-separated patterns match?
+matches()
+{
+	globs=$2
+	while [ -n "$globs" ]; do
+		glob=${globs%%"$cr"*}
+		# shellcheck disable=SC2254 # a pattern is what it is
+		case $1 in $glob) return 0 ;; esac
+		# shellcheck disable=SC2254
+		case ${1%%:*} in $glob) return 0 ;; esac
+		[ "$glob" != "$globs" ] || break
+		globs=${globs#*"$cr"}
+	done
+	return 1
+}
+
+#
+# Options, and everything that can be wrong with them, before anything is run.
+#
+list=
+tests=
+repeat=1
+known_files=
+limit=
+while [ $# -gt 0 ]; do
+	opt=$1
+	shift
+	case $opt in
+	--*=*)
+		set -- "${opt#*=}" "$@"
+		opt=${opt%%=*}
+		case $opt in
+		--test | --repeat | --known-failures | --override-timeout) ;;
+		*) bad_usage "no such option, or none with a value: $opt" ;;
+		esac ;;
+	-[tnko]?*)
+		value=${opt#-?}
+		opt=${opt%"$value"}
+		set -- "$value" "$@" ;;
+	-[hl]?*)
+		value=${opt#-?}
+		opt=${opt%"$value"}
+		set -- "-$value" "$@" ;;
+	esac
+	case $opt in
+	-t | --test | -n | --repeat | -k | --known-failures | -o | --override-timeout)
+		[ $# -gt 0 ] || bad_usage "$opt needs a value"
+		value=$1
+		shift ;;
+	esac
+	case $opt in
+	-h | --help)
+		usage
+		exit 0 ;;
+	-l | --list)
+		list=1 ;;
+	-t | --test)
+		[ -n "$value" ] || bad_usage "$opt needs a pattern"
+		tests=$tests$value$cr ;;
+	-n | --repeat)
+		number "$value" 1 "$opt"
+		repeat=$value ;;
+	-k | --known-failures)
+		known_files=$known_files$value$cr ;;
+	-o | --override-timeout)
+		number "$value" 0 "$opt"
+		limit=$value ;;
+	*)
+		bad_usage "no such option: $opt" ;;
+	esac
+done
+
+# known_fail and known_hang: lines "PATTERN<blank>REASON".
+known_fail=
+known_hang=
+read_known()
+{
+	if [ ! -f "$1" ] || [ ! -r "$1" ]; then
+		bad_usage "cannot read known failures from '$1'"
+	fi
+	n=0
+	while read -r pattern state reason || [ -n "$pattern" ]; do
+		n=$((n + 1))
+		case $pattern in
+		'' | '#'*) continue ;;
+		esac
+		[ -n "$reason" ] || bad_usage "$1:$n: not PATTERN STATE REASON"
+		case $state in
+		fail) known_fail="$known_fail$pattern $reason$cr" ;;
+		hang) known_hang="$known_hang$pattern $reason$cr" ;;
+		*) bad_usage "$1:$n: no such state: '$state' (fail or hang)" ;;
+		esac
+	done <"$1"
+}
+while [ -n "$known_files" ]; do
+	read_known "${known_files%%"$cr"*}"
+	known_files=${known_files#*"$cr"}
+done
+
+# known NAME LINES: set reason where one of the lines is for this test.
+known()
+{
+	lines=$2
+	reason=
+	while [ -n "$lines" ]; do
+		if matches "$1" "${lines%% *}"; then
+			reason=${lines#* }
+			reason=${reason%%"$cr"*}
+			return 0
+		fi
+		[ "$lines" != "${lines#*"$cr"}" ] || break
+		lines=${lines#*"$cr"}
+	done
+	return 1
+}
+
+#
+# Nothing may be left behind: not the scratch directory, and not a process.
+#
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") || exit 1
+sid=
+maker=
+reader=
+
+# Each program runs as a session of its own: the harness gives each test a
+# process group, tests start tracees, and only the session holds them together.
+# victims: the living processes of that session.
+victims()
+{
+	[ -n "$sid" ] || return
+	for stat in /proc/[0-9]*/stat; do
+		# A name may hold blanks and parentheses: state, parent, group
+		# and session come behind the last one.
+		{ read -r line <"$stat"; } 2>/dev/null || continue
+		pid=${line%% *}
+		# shellcheck disable=SC2086 # words
+		set -- ${line##*) }
+		case $4:$1 in
+		"$sid":[!ZX]) echo "$pid" ;;
+		esac
+	done
+}
+
+kill_session()
+{
+	[ -n "$sid" ] || return
+	# Once more after that: what was forking may have been missed.
+	for _ in 1 2 3; do
+		# shellcheck disable=SC2046 # one word for each process
+		set -- $(victims)
+		[ $# -gt 0 ] || break
+		kill -KILL "$@" 2>/dev/null
+	done
+	# Without setsid, or without /proc, the program itself is what we know;
+	# it takes its tests along.
+	if [ -r "$tmp/pid" ]; then
+		read -r pid <"$tmp/pid"
+		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
+	fi
+	kill -KILL "$sid" 2>/dev/null
+}
+
+clean_up()
+{
+	trap '' INT TERM HUP PIPE
+	[ -n "$maker" ] && kill "$maker" 2>/dev/null
+	kill_session
+	[ -n "$reader" ] && kill "$reader" 2>/dev/null
+	wait
+	rm -rf "$tmp"
+}
+trap clean_up EXIT
+trap 'echo "# interrupted"; exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+trap 'exit 141' PIPE
+
+#
+# The programs: installed beside us, or built now.
+#
+top=$(cd "$(dirname "$0")" && pwd) || exit 1
+if [ -r "$top/kselftest-list.txt" ]; then
+	dir=$top
+	# In run_kselftest.sh's form, COLLECTION:PROGRAM, too.
+	programs=$(sed -e 's/.*://' "$top/kselftest-list.txt")
+	settings=$top/settings
+else
+	[ -r "$top/tests/Makefile" ] ||
+		cannot_run "neither kselftest-list.txt nor tests/ beside $0"
+	command -v make >/dev/null 2>&1 || cannot_run "make is missing"
+	dir=$top/tests
+	if [ -n "$OUTPUT" ]; then
+		mkdir -p "$OUTPUT" && dir=$(cd "$OUTPUT" && pwd) || exit 1
+	fi
+	settings=$top/tests/settings
+	"$top/tools/get-harness.sh" >"$tmp/ksrc" &
+	maker=$!
+	wait "$maker" || exit 4
+	read -r ksrc <"$tmp/ksrc"
+
+	jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || jobs=1
+	make -s -j "$jobs" -C "$top/tests" KSRC="$ksrc" OUTPUT="$dir" >&2 &
+	maker=$!
+	wait "$maker"
+	built=$?
+	maker=
+	programs=$(make -s --no-print-directory -C "$top/tests" KSRC="$ksrc" \
+		OUTPUT="$dir" emit_tests | sed -e 's/.*://')
+	[ -n "$programs" ] || cannot_run "there is no program to run"
+	[ $built -eq 0 ] || {
+		echo "$me: the build failed" >&2
+		exit 1
+	}
+fi
+if [ -z "$limit" ]; then
+	limit=$(sed -n 's/^timeout=//p' "$settings" 2>/dev/null)
+	[ -n "$limit" ] || limit=45
+fi
+
+#
+# The tests. Harnesses that take options list their tests (-l) and run single
+# ones (-r); that of 6.1 takes none and always runs all, so that with it only
+# whole programs can be told apart.
+#
+can_select()
+{
+	grep -q -e '-r name' "$dir/$1" 2>/dev/null
+}
+
+# tests_of PROGRAM: the names of its tests, from the table that -l prints. Each
+# fixture has a block of rows: its name in the first, variants in the second
+# column and tests in the third, of which every pairing is a test.
+tests_of()
+{
+	"$dir/$1" -l 2>&1 >/dev/null </dev/null | awk '
+		function flush(v, t) {
+			for (v = 1; v <= nv || v == 1; v++)
+				for (t = 1; t <= nt; t++)
+					print fixture (nv ? "." variant[v] : "") "." test[t]
+			nv = nt = 0
+		}
+		/^# FIXTURE/ || /^-----/ { flush(); first = 1; next }
+		{
+			column = 22
+			if (first) {
+				fixture = $1
+				if (length($1) > 20)
+					column = length($1) + 2
+				first = 0
+			}
+			row = substr($0, column)
+			n = split(row, word)
+			if (row ~ /^ / && n)
+				test[++nt] = word[1]
+			else if (n) {
+				variant[++nv] = word[1]
+				if (n > 1)
+					test[++nt] = word[2]
+			}
+		}
+		END { flush() }'
+}
+
+# all.PROGRAM: its tests, where they can be told. run.PROGRAM: those to run, "*"
+# for all there are. hang.PROGRAM: "TEST REASON", not to be run.
+plan=
+selected=0
+whole=
+for prog in $programs; do
+	: >"$tmp/all.$prog"
+	: >"$tmp/run.$prog"
+	: >"$tmp/hang.$prog"
+	! can_select "$prog" || tests_of "$prog" >"$tmp/all.$prog"
+	if [ -s "$tmp/all.$prog" ]; then
+		while read -r t; do
+			[ -z "$tests" ] || matches "$prog:$t" "$tests" || continue
+			if known "$prog:$t" "$known_hang"; then
+				echo "$t $reason" >>"$tmp/hang.$prog"
+			else
+				echo "$t" >>"$tmp/run.$prog"
+			fi
+		done <"$tmp/all.$prog"
+		[ -s "$tmp/hang.$prog" ] || ! cmp -s "$tmp/all.$prog" "$tmp/run.$prog" ||
+			echo '*' >"$tmp/run.$prog"
+	else
+		# The part of a pattern that is for the program's name decides.
+		if [ -n "$tests" ]; then
+			matches "$prog" "$(echo "$tests" | sed 's/:.*//')" || continue
+			whole="$whole $prog"
+		fi
+		if known "$prog" "$(echo "$known_hang" | sed 's/:[^ ]*//')"; then
+			echo "* $reason" >"$tmp/hang.$prog"
+		else
+			echo '*' >"$tmp/run.$prog"
+		fi
+	fi
+	if [ -s "$tmp/run.$prog" ] || [ -s "$tmp/hang.$prog" ]; then
+		plan="$plan $prog"
+		selected=$((selected + 1))
+	fi
+done
+
+# Each pattern must have hit something: a test that is no longer there is not
+# one that passed.
+rest=$tests
+while [ -n "$rest" ]; do
+	t=${rest%%"$cr"*}
+	rest=${rest#*"$cr"}
+	for prog in $plan; do
+		if [ -s "$tmp/all.$prog" ]; then
+			while read -r name; do
+				matches "$prog:$name" "$t" && continue 3
+			done <"$tmp/all.$prog"
+		elif matches "$prog" "${t%%:*}"; then
+			continue 2
+		fi
+	done
+	bad_usage "no test matches '$t'"
+done
+
+if [ -n "$list" ]; then
+	for prog in $plan; do
+		if [ -s "$tmp/all.$prog" ]; then
+			while read -r t; do
+				[ -z "$tests" ] || matches "$prog:$t" "$tests" || continue
+				echo "$prog:$t"
+			done <"$tmp/all.$prog"
+		else
+			echo "$prog"
+		fi
+	done
+	exit 0
+fi
+
+#
+# Running.
+#
+
+# result STATE NAME [DETAIL]: for the summary. States: pass fail skip xfail xpass
+result()
+{
+	echo "$1$tab$2$tab$3" >>"$tmp/results"
+}
+
+# report PROGRAM: read a program's output, print it as a nested test, judge it.
+# Leaves in $tmp/verdict what is to be said about the program as a whole.
+report()
+{
+	prog=$1
+	want=$cr$(cat "$tmp/all.$prog")$cr
+	seen=$cr
+	planned=
+	count=0
+	failed=0
+	passed=0
+	running=
+	status=
+	first=
+	broken=
+	fault=
+	skip=
+
+	while [ -z "$status" ]; do
+		if ! IFS= read -r line; then
+			[ -n "$line" ] || break
+		fi
+		case $line in
+		*"$mark"*)
+			status=${line##*"$mark"}
+			line=${line%"$mark"*}
+			[ -n "$line" ] || break ;;
+		esac
+		case $line in
+		"#  RUN "*)
+			running=${line#"#  RUN "}
+			# shellcheck disable=SC2086 # to strip it of blanks
+			set -- $running
+			running=$1
+			first=
+			broken= ;;
+		"#"*": Test terminated unexpectedly by signal "* | \
+		"#"*": Test ended in some other way"*)
+			# Such a test is "ok" to the harness of 6.1.
+			broken=${line#"# "}
+			[ -n "$first" ] || first=$broken ;;
+		"#            OK "* | "#          FAIL "*)
+			;;
+		"# "*)
+			[ -n "$first" ] || first=${line#"# "} ;;
+		1..[0-9]*)
+			if [ -z "$planned" ]; then
+				planned=${line#1..}
+				skip=${planned#*SKIP }
+				[ "$skip" != "$planned" ] || skip=
+				planned=${planned%%[!0-9]*}
+				[ ! -s "$tmp/hang.$prog" ] ||
+					line=1..$((planned + $(wc -l <"$tmp/hang.$prog")))
+			fi ;;
+		"ok "[0-9]* | "not ok "[0-9]*)
+			one_result ;;
+		esac
+		printf '  %s\n' "$line"
+	done
+
+	# What the program as a whole has done wrong, if anything.
+	if [ -e "$tmp/timeout" ]; then
+		fault="timed out after $limit seconds"
+	elif [ -z "$status" ]; then
+		fault="was killed"
+	elif [ "$count" -eq 0 ] && [ "$status" -eq 4 ]; then
+		[ -n "$skip" ] || skip="the program skipped itself"
+	elif [ -z "$planned" ]; then
+		case $prog:$status in
+		*_32:126 | *_32:127)
+			skip="cannot be executed: no 32-bit support in this kernel or C library" ;;
+		*:126 | *:127)
+			fault="cannot be executed" ;;
+		esac
+	fi
+	if [ -z "$fault$skip" ]; then
+		if [ "$status" -gt 128 ]; then
+			fault="was killed by signal $((status - 128))"
+		elif [ -z "$planned" ]; then
+			fault="ended without a plan, exit status $status"
+		elif [ "$count" -ne "$planned" ]; then
+			fault="planned $planned tests and reported $count, exit status $status"
+		elif [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+			fault="ended with exit status $status though no test failed"
+		fi
+	fi
+
+	if [ -n "$fault" ]; then
+		[ -z "$running" ] || fault="$fault, last test: $running"
+		echo "  # $prog $fault"
+		result fail "$prog${running:+:$running}" "the program $fault"
+		failed=$((failed + 1))
+	elif [ -n "$skip" ]; then
+		result skip "$prog" "$skip"
+	fi
+
+	while read -r t reason; do
+		count=$((count + 1))
+		echo "  ok $count $t # SKIP known to hang: $reason"
+		result skip "$prog:$t" "known to hang: $reason"
+	done <"$tmp/hang.$prog"
+
+	{
+		if [ $failed -gt 0 ]; then
+			echo "not ok"
+		else
+			echo "ok"
+		fi
+		if [ -n "$fault" ]; then
+			echo " # ERROR $fault"
+		elif [ -n "$skip" ]; then
+			echo " # SKIP $skip"
+		elif [ "$passed$failed" = 00 ]; then
+			echo " # SKIP no test of it was run"
+		fi
+	} >"$tmp/verdict"
+}
+
+# one_result: judge the result in $line, and rewrite that of a known failure.
+one_result()
+{
+	count=$((count + 1))
+	verdict=${line%%"ok "*}ok
+	name=${line#"$verdict "}
+	number=${name%%[!0-9]*}
+	name=${name#"$number"}
+	directive=
+	case $name in
+	*"#"*)
+		directive=${name#*"#"}
+		name=${name%%"#"*} ;;
+	esac
+	# shellcheck disable=SC2086 # to strip it of blanks
+	set -- $name
+	# With the harness of 6.1 the reason stands in place of a skipped name.
+	name=${1:-$running}
+	# shellcheck disable=SC2086
+	set -- $directive
+	state=fail
+	detail=$first
+	if [ "$1" = SKIP ]; then
+		state=skip
+		shift
+		detail=${*:-no reason given}
+	elif [ -n "$broken" ]; then
+		detail=$broken
+		line="not ok $number $name # $broken"
+	elif [ "$verdict" = ok ]; then
+		state=pass
+	fi
+	case $seen in
+	*"$cr$name$cr"*)
+		state=fail
+		detail="this test reported twice"
+		line="not ok $number $name # $detail" ;;
+	esac
+	seen=$seen$name$cr
+	case $want in
+	"$cr$cr" | *"$cr$name$cr"*) ;;
+	*)
+		state=fail
+		detail="the program does not list this test"
+		line="not ok $number $name # $detail" ;;
+	esac
+	if [ $state != skip ] && known "$prog:$name" "$known_fail"; then
+		if [ $state = fail ]; then
+			state=xfail
+			line="ok $number $name # XFAIL known failure: $reason"
+		else
+			state=xpass
+		fi
+		detail=$reason
+	fi
+	case $state in
+	fail) failed=$((failed + 1)) ;;
+	skip) ;;
+	*) passed=$((passed + 1)) ;;
+	esac
+	running=
+	first=
+	broken=
+	result $state "$prog:$name" "$detail"
+}
+
+# Runs the program, from a session of its own; arguments: time limit, scratch
+# directory, end mark, program and its arguments.
+# shellcheck disable=SC2016 # for another shell to expand
+runner='
+	limit=$1 tmp=$2 mark=$3
+	shift 3
+	"$@" &
+	prog=$!
+	echo $prog >"$tmp/pid"
+	while [ $limit -gt 0 ]; do
+		sleep 1
+		[ -d "$tmp" ] || exit
+		limit=$((limit - 1))
+		[ $limit -gt 0 ] && continue
+		: >"$tmp/timeout"
+		kill -KILL $prog
+	done &
+	watchdog=$!
+	wait $prog
+	status=$?
+	: >"$tmp/pid"
+	kill $watchdog
+	echo "$mark$status"
+'
+
+setsid=
+! command -v setsid >/dev/null 2>&1 || setsid=setsid
+
+# run_program PROGRAM NUMBER NOTE
+run_program()
+{
+	prog=$1
+	number=$2
+	note=$3
+
+	rm -f "$tmp/pid" "$tmp/timeout" "$tmp/verdict"
+	if [ -s "$tmp/run.$prog" ]; then
+		set --
+		if ! grep -qx '\*' "$tmp/run.$prog"; then
+			while read -r t; do
+				set -- "$@" -r "$t"
+			done <"$tmp/run.$prog"
+		fi
+		report "$prog" <"$tmp/fifo" &
+		reader=$!
+		$setsid sh -c "$runner" sh "$limit" "$tmp" "$mark" "./$prog" "$@" \
+			>"$tmp/fifo" 2>&1 </dev/null &
+		sid=$!
+		wait "$sid" 2>/dev/null
+		left_behind >"$tmp/left"
+		kill_session
+		sid=
+		wait "$reader"
+		reader=
+	else
+		# Nothing of it may run.
+		printf '1..0\n%s0\n' "$mark" | report "$prog"
+	fi
+
+	{
+		read -r verdict
+		IFS= read -r directive
+	} <"$tmp/verdict"
+	if [ -s "$tmp/left" ]; then
+		verdict="not ok"
+		directive=" # ERROR left behind: $(cat "$tmp/left")"
+		result fail "$prog" "left processes behind: $(cat "$tmp/left")"
+	fi
+	echo "$verdict $number $prog$note$directive"
+	[ "$verdict" = ok ]
+}
+
+# left_behind: names of processes that outlive their program. Those that were
+# killed together with it are given the time to go.
+left_behind()
+{
+	[ -n "$setsid" ] || return
+	# The program's own group is what the runner needed itself.
+	kill -s KILL -- "-$sid" 2>/dev/null
+	[ ! -e "$tmp/timeout" ] || return
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		left=$(victims)
+		[ -n "$left" ] || return
+		sleep 0.2
+	done
+	for pid in $left; do
+		{ read -r comm <"/proc/$pid/comm"; } 2>/dev/null || continue
+		printf '%s ' "$comm"
+	done
+}
+
+cd "$dir" || exit 1
+mkfifo "$tmp/fifo" || exit 1
+: >"$tmp/results"
+: >"$tmp/left"
+
+echo "KTAP version 1"
+echo "1..$((selected * repeat))"
+for prog in $whole; do
+	echo "# $prog cannot select single tests (built with a harness that takes no options): all of it is run"
+done
+number=0
+round=0
+while [ $round -lt "$repeat" ]; do
+	round=$((round + 1))
+	for prog in $plan; do
+		number=$((number + 1))
+		note=
+		[ "$repeat" -eq 1 ] || note=" run $round of $repeat"
+		run_program "$prog" $number "$note" && continue
+		[ "$repeat" -gt 1 ] || continue
+		echo "Bail out! failed in run $round of $repeat"
+		break 2
+	done
+done
+
+#
+# Summary.
+#
+awk -F '\t' '
+	{ n[$1]++ }
+	$1 == "pass" || seen[$0]++ { next }
+	$1 == "skip" {
+		if (!($3 in skipped))
+			reasons[++nr] = $3
+		skipped[$3] = skipped[$3] "\n#   " $2
+		next
+	}
+	{ text[$1] = text[$1] "\n#   " $2 ($3 == "" ? "" : "\n#     " $3) }
+	END {
+		for (i = 1; i <= nr; i++)
+			print "# skipped, " reasons[i] ":" skipped[reasons[i]]
+		if (n["xfail"])
+			print "# known failures that failed (counted as skipped):" text["xfail"]
+		if (n["xpass"])
+			print "# known failures that passed (is the list out of date?):" text["xpass"]
+		if (n["fail"])
+			print "# FAILED (names as for -t):" text["fail"]
+		printf "%d passed, %d failed, %d skipped\n", n["pass"] + n["xpass"],
+			n["fail"], n["skip"] + n["xfail"]
+		exit n["fail"] ? 1 : n["pass"] + n["xpass"] ? 0 : 4
+	}' "$tmp/results"
