@@ -20,7 +20,11 @@ lab:
 	tools/lab/lab.sh
 
 install:
-	tools/install.sh "$(INSTALL_PATH)"
+	@test -n "$(INSTALL_PATH)" || { echo "make install needs INSTALL_PATH=DIR" >&2; exit 2; }
+	$(MAKE) -C tests OUTPUT="$(abspath $(INSTALL_PATH))"
+	rm -f "$(INSTALL_PATH)"/*.o
+	cp run_tests.sh tests/settings "$(INSTALL_PATH)"
+	cd "$(INSTALL_PATH)" && ls | grep -E '_(64|32)$$' >kselftest-list.txt
 
 clean:
 	$(MAKE) -C tests clean
