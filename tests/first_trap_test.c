@@ -65,8 +65,7 @@ TEST_F(first_trap, write)
 
 	/* Armed only behind the target's own store, so that one is owed */
 	ASSERT_EQ(0, tracee_arm(&self->t, 1, BP_EXECUTE, 1, probe_load4_at));
-	ASSERT_EQ(0, tracee_expect_trap(&self->t, &(struct trap){
-		.ip = probe_load4_at, .slots = 2, .progress = 2 }));
+	ASSERT_EQ(0, tracee_expect_hit(&self->t, 2, probe_load4_at, 2));
 	ASSERT_EQ(0, tracee_arm(&self->t, 0, BP_WRITE, 4, self->word));
 	ASSERT_EQ(0, tracee_expect_trap(&self->t, &trap));
 	ASSERT_EQ(0, tracee_expect_sync(&self->t, 4));
@@ -76,13 +75,10 @@ TEST_F(first_trap, write)
 TEST_F(first_trap, read)
 {
 	ASSERT_EQ(0, tracee_arm(&self->t, 1, BP_EXECUTE, 1, probe_load4_at));
-	ASSERT_EQ(0, tracee_expect_trap(&self->t, &(struct trap){
-		.ip = probe_load4_at, .slots = 2, .progress = 2 }));
+	ASSERT_EQ(0, tracee_expect_hit(&self->t, 2, probe_load4_at, 2));
 	ASSERT_EQ(0, tracee_arm(&self->t, 0, BP_RW, 4, self->word));
-	ASSERT_EQ(0, tracee_expect_trap(&self->t, &(struct trap){
-		.ip = probe_load4_next, .slots = 1, .progress = 2 }));
-	ASSERT_EQ(0, tracee_expect_trap(&self->t, &(struct trap){
-		.ip = probe_store4_next, .slots = 1, .progress = 3 }));
+	ASSERT_EQ(0, tracee_expect_hit(&self->t, 1, probe_load4_next, 2));
+	ASSERT_EQ(0, tracee_expect_hit(&self->t, 1, probe_store4_next, 3));
 	ASSERT_EQ(0, tracee_expect_sync(&self->t, 4));
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 }

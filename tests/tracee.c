@@ -3,7 +3,7 @@
  * One traced thread, and the ledger of its traps: see tracee.h.
  */
 #include <errno.h>
-#include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -176,25 +176,38 @@ int allowed_cpus(int *cpus, int max)
 }
 
 /*
- * Everything a child must do before it can be traced.  It dies with its
- * tracer from the first instruction on: PTRACE_O_EXITKILL holds only once the
- * tracer has set it.  A tracee that a test sees die of SIGTRAP leaves no core.
+ * Whatever a test forks dies with its parent, and the test with the harness:
+ * nothing is left behind by a test that is killed.  PTRACE_O_EXITKILL does
+ * that for tracees, but only once the tracer has set it.  A test that wants a
+ * child to outlive its parent undoes it there.
  */
-static void child_prepare(pid_t parent)
+static pid_t forking;
+
+static void before_fork(void)
+{
+	forking = getpid();
+}
+
+static void child_of_fork(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != forking)
+		_exit(1);
+}
+
+/* A tracee that is seen to die of SIGTRAP leaves no core either */
+static void __attribute__((constructor)) leave_nothing_behind(void)
 {
 	struct rlimit none = { 0, 0 };
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
 	setrlimit(RLIMIT_CORE, &none);
+	pthread_atfork(before_fork, NULL, child_of_fork);
 }
 
-static void child_run(struct tracee *t, enum tracee_how how, pid_t parent)
+static void child_run(struct tracee *t, enum tracee_how how)
 {
 	struct tracee_page *page = (struct tracee_page *)t->progress;
 
-	child_prepare(parent);
 	t->tid = getpid();
 	if (how == TRACEE_TRACEME) {
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
@@ -253,8 +266,7 @@ static int tracer_attach(struct tracee *t, enum tracee_how how)
  * @how: how to get hold of it
  *
  * On return the child is stopped before its body, with nothing armed.  It
- * dies with the calling thread.  The caller itself is set to die with its
- * parent, so that a killed harness leaves no test behind.
+ * dies with the calling thread.
  *
  * Return: 0; or a negative errno: -EPERM and -ENOSYS say that the
  * environment does not let us trace, and are a reason to skip.
@@ -262,11 +274,8 @@ static int tracer_attach(struct tracee *t, enum tracee_how how)
 int tracee_start(struct tracee *t, enum tracee_how how)
 {
 	struct tracee_page *page;
-	pid_t parent = getpid();
-	int err;
+	int err = watchdog_start();
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	err = watchdog_start();
 	if (err)
 		return err;
 
@@ -277,7 +286,7 @@ int tracee_start(struct tracee *t, enum tracee_how how)
 	if (t->tid < 0)
 		return -errno;
 	if (!t->tid)
-		child_run(t, how, parent);
+		child_run(t, how);
 
 	err = tracer_attach(t, how);
 	if (err)
@@ -367,6 +376,19 @@ int tracee_poke(struct tracee *t, unsigned int n, unsigned long val)
 }
 
 /**
+ * tracee_poke_addr() - write the address of a slot
+ * @t: stopped tracee
+ * @slot: 0 to 3
+ * @addr: address
+ *
+ * Return: 0, or a negative errno.
+ */
+int tracee_poke_addr(struct tracee *t, unsigned int slot, const void *addr)
+{
+	return tracee_poke(t, slot, (unsigned long)addr);
+}
+
+/**
  * tracee_arm() - arm one slot
  * @t: stopped tracee
  * @slot: 0 to 3; armed already or not
@@ -386,7 +408,7 @@ int tracee_arm(struct tracee *t, unsigned int slot, enum bp_type type,
 
 	err = tracee_disarm(t, slot);
 	if (!err)
-		err = tracee_poke(t, slot, (unsigned long)addr);
+		err = tracee_poke_addr(t, slot, addr);
 	if (!err)
 		err = tracee_peek(t, 7, &dr7);
 	if (!err)
@@ -648,6 +670,25 @@ int tracee_expect_trap(struct tracee *t, const struct trap *want)
 		return -1;
 	}
 	return tracee_wait(t, &s) ? -1 : tracee_check_trap(t, &s, want);
+}
+
+/**
+ * tracee_expect_hit() - tracee_expect_trap(), where memory does not matter
+ * @t: stopped tracee
+ * @slots: the slots that DR6 must show, bit n for DRn
+ * @ip: where the thread must stand
+ * @progress: the access number
+ *
+ * Return: 0; -1 after a report.
+ */
+int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
+		      unsigned long progress)
+{
+	const struct trap want = {
+		.ip = ip, .slots = slots, .progress = progress,
+	};
+
+	return tracee_expect_trap(t, &want);
 }
 
 /**

@@ -133,6 +133,7 @@ void tracee_sync(void);
 
 int tracee_peek(struct tracee *t, unsigned int n, unsigned long *val);
 int tracee_poke(struct tracee *t, unsigned int n, unsigned long val);
+int tracee_poke_addr(struct tracee *t, unsigned int slot, const void *addr);
 int tracee_arm(struct tracee *t, unsigned int slot, enum bp_type type,
 	       unsigned int len, const void *addr);
 int tracee_disarm(struct tracee *t, unsigned int slot);
@@ -151,6 +152,8 @@ int tracee_check_sync(struct tracee *t, const struct stop *s,
 int tracee_check_exit(struct tracee *t, const struct stop *s);
 
 int tracee_expect_trap(struct tracee *t, const struct trap *want);
+int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
+		      unsigned long progress);
 int tracee_expect_sync(struct tracee *t, unsigned long progress);
 int tracee_expect_exit(struct tracee *t);
 
