@@ -112,7 +112,7 @@ TEST_F(report, never_passed_by_in_company)
 	other = fork();
 	ASSERT_LE(0, other);
 	if (!other)
-		_exit(-trace_report(variant->how, report_loop_next, 1));
+		_exit(!!trace_report(variant->how, report_loop_next, 1));
 
 	err = trace_report(variant->how, report_loop_at, 0);
 	ASSERT_EQ(other, waitpid(other, &status, 0));

@@ -496,7 +496,7 @@ static void look_at_stop(struct tracee *t, struct stop *s)
  * @t: running tracee
  * @s: what it was
  *
- * Return: 0; -1 after a report where the watchdog bit or there is no tracee.
+ * Return: 0; 1 after a report where the watchdog bit or there is no tracee.
  */
 int tracee_wait(struct tracee *t, struct stop *s)
 {
@@ -507,7 +507,7 @@ int tracee_wait(struct tracee *t, struct stop *s)
 			      "no event for " PROBE_STR(TRACEE_WATCHDOG)
 			      " s: a trap was lost or it hangs",
 			      strerror(errno));
-		return -1;
+		return 1;
 	}
 	look_at_stop(t, s);
 	return 0;
@@ -567,7 +567,7 @@ static unsigned long long read_mem(const void *mem, unsigned int size)
  * (get_si_code() in arch/x86/include/asm/traps.h), si_addr the same as ip
  * (send_sigtrap() in arch/x86/kernel/ptrace.c), DR6, ip, progress, memory.
  *
- * Return: 0; -1 after a report.
+ * Return: 0; 1 after a report.
  */
 int tracee_check_trap(struct tracee *t, const struct stop *s,
 		      const struct trap *want)
@@ -610,7 +610,7 @@ int tracee_check_trap(struct tracee *t, const struct stop *s,
 	if (want->mem)
 		fprintf(stderr, "#   memory %#llx, expected %#llx (%u bytes)\n",
 			mem, want->mem_value, want->mem_size);
-	return -1;
+	return 1;
 }
 
 /**
@@ -619,7 +619,7 @@ int tracee_check_trap(struct tracee *t, const struct stop *s,
  * @s: its last event
  * @progress: the access number it must have come to
  *
- * Return: 0; -1 after a report.
+ * Return: 0; 1 after a report.
  */
 int tracee_check_sync(struct tracee *t, const struct stop *s,
 		      unsigned long progress)
@@ -633,7 +633,7 @@ int tracee_check_sync(struct tracee *t, const struct stop *s,
 		      "%s: expected its SIGSTOP to itself after access %lu",
 		      WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP ?
 		      "UNEXPECTED trap" : "wrong event", progress);
-	return -1;
+	return 1;
 }
 
 /**
@@ -641,7 +641,7 @@ int tracee_check_sync(struct tracee *t, const struct stop *s,
  * @t: tracee
  * @s: its last event
  *
- * Return: 0; -1 after a report.
+ * Return: 0; 1 after a report.
  */
 int tracee_check_exit(struct tracee *t, const struct stop *s)
 {
@@ -651,7 +651,7 @@ int tracee_check_exit(struct tracee *t, const struct stop *s)
 	tracee_report(t, s, "%s: expected its exit with code 0",
 		      WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP ?
 		      "UNEXPECTED trap" : "wrong event");
-	return -1;
+	return 1;
 }
 
 /**
@@ -659,7 +659,7 @@ int tracee_check_exit(struct tracee *t, const struct stop *s)
  * @t: stopped tracee
  * @want: what is owed
  *
- * Return: 0; -1 after a report.
+ * Return: 0; 1 after a report.
  */
 int tracee_expect_trap(struct tracee *t, const struct trap *want)
 {
@@ -667,9 +667,9 @@ int tracee_expect_trap(struct tracee *t, const struct trap *want)
 
 	if (tracee_cont(t)) {
 		tracee_report(t, NULL, "cannot continue: %s", strerror(errno));
-		return -1;
+		return 1;
 	}
-	return tracee_wait(t, &s) ? -1 : tracee_check_trap(t, &s, want);
+	return tracee_wait(t, &s) ? 1 : tracee_check_trap(t, &s, want);
 }
 
 /**
@@ -679,7 +679,7 @@ int tracee_expect_trap(struct tracee *t, const struct trap *want)
  * @ip: where the thread must stand
  * @progress: the access number
  *
- * Return: 0; -1 after a report.
+ * Return: 0; 1 after a report.
  */
 int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
 		      unsigned long progress)
@@ -696,7 +696,7 @@ int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
  * @t: stopped tracee
  * @progress: the access number it must have come to
  *
- * Return: 0; -1 after a report.
+ * Return: 0; 1 after a report.
  */
 int tracee_expect_sync(struct tracee *t, unsigned long progress)
 {
@@ -704,16 +704,16 @@ int tracee_expect_sync(struct tracee *t, unsigned long progress)
 
 	if (tracee_cont(t)) {
 		tracee_report(t, NULL, "cannot continue: %s", strerror(errno));
-		return -1;
+		return 1;
 	}
-	return tracee_wait(t, &s) ? -1 : tracee_check_sync(t, &s, progress);
+	return tracee_wait(t, &s) ? 1 : tracee_check_sync(t, &s, progress);
 }
 
 /**
  * tracee_expect_exit() - continue, and expect no trap up to the exit
  * @t: stopped tracee
  *
- * Return: 0; -1 after a report.
+ * Return: 0; 1 after a report.
  */
 int tracee_expect_exit(struct tracee *t)
 {
@@ -721,9 +721,9 @@ int tracee_expect_exit(struct tracee *t)
 
 	if (tracee_cont(t)) {
 		tracee_report(t, NULL, "cannot continue: %s", strerror(errno));
-		return -1;
+		return 1;
 	}
-	return tracee_wait(t, &s) ? -1 : tracee_check_exit(t, &s);
+	return tracee_wait(t, &s) ? 1 : tracee_check_exit(t, &s);
 }
 
 /*

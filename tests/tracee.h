@@ -7,9 +7,9 @@
  * that.  A missed trap shows at the very next event, a spurious or doubled
  * one as a stop that nothing owes, a misattributed one in DR6 or ip.
  *
- * Nothing here depends on the harness: functions return 0, or -1 after they
- * have printed the whole picture (or a negative errno where that is said),
- * and the test asserts it.
+ * Nothing here depends on the harness: functions return 0, or 1 after they
+ * have printed the whole picture, or a negative errno where they could not
+ * even try, and the test asserts it.
  */
 #ifndef HW_BREAKPOINT_TRACEE_H
 #define HW_BREAKPOINT_TRACEE_H
