@@ -24,7 +24,8 @@ install:
 	$(MAKE) -C tests OUTPUT="$(abspath $(INSTALL_PATH))"
 	rm -f "$(INSTALL_PATH)"/*.o
 	cp run_tests.sh tests/settings "$(INSTALL_PATH)"
-	cd "$(INSTALL_PATH)" && ls | grep -E '_(64|32)$$' >kselftest-list.txt
+	$(MAKE) -s --no-print-directory -C tests OUTPUT="$(abspath $(INSTALL_PATH))" emit_tests | \
+		sed 's/.*://' >"$(INSTALL_PATH)/kselftest-list.txt"
 
 clean:
 	$(MAKE) -C tests clean

@@ -414,6 +414,7 @@ report()
 	seen=$cr
 	planned=
 	count=0
+	not_ok=0
 	failed=0
 	passed=0
 	running=
@@ -487,7 +488,7 @@ report()
 			fault="ended without a plan, exit status $status"
 		elif [ "$count" -ne "$planned" ]; then
 			fault="planned $planned tests and reported $count, exit status $status"
-		elif [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+		elif [ "$status" -ne 0 ] && [ "$not_ok" -eq 0 ]; then
 			fault="ended with exit status $status though no test failed"
 		fi
 	fi
@@ -526,8 +527,8 @@ report()
 # one_result: judge the result in $line, and rewrite that of a known failure.
 one_result()
 {
-	count=$((count + 1))
 	verdict=${line%%"ok "*}ok
+	[ "$verdict" = ok ] || not_ok=$((not_ok + 1))
 	name=${line#"$verdict "}
 	number=${name%%[!0-9]*}
 	name=${name#"$number"}
@@ -560,8 +561,10 @@ one_result()
 		state=fail
 		detail="this test reported twice"
 		line="not ok $number $name # $detail" ;;
+	*)
+		count=$((count + 1))
+		seen=$seen$name$cr ;;
 	esac
-	seen=$seen$name$cr
 	case $want in
 	"$cr$cr" | *"$cr$name$cr"*) ;;
 	*)

@@ -1,0 +1,354 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# run_tests.sh on made-up programs: what it prints, counts, returns and leaves
+# behind. Under each shell that is here, since it must run under busybox too.
+. "$(dirname "$0")/../tap.sh"
+
+# make_program NAME TEST...: one with an own idea of what its tests do, told by
+# their names. Takes the options of the harness (usage: -l | -r name).
+make_program()
+{
+	prog=$tmp/dir/$1
+	shift
+	cat >"$prog" <<-END
+	#!/bin/sh
+	# [-l] [-r name]
+	all="$*"
+	END
+	cat >>"$prog" <<-'END'
+	selected=
+	while getopts lr: opt; do
+		case $opt in
+		l)
+			printf '%-20s %-25s %s\n' '# FIXTURE' VARIANT TEST >&2
+			printf '%-20s %-25s %s\n' global '' '' >&2
+			for t in $all; do
+				echo -------- >&2
+				printf '%-20s %-25s %s\n' "${t%%.*}" '' "${t#*.}" >&2
+			done
+			exit 4 ;;
+		r) selected="$selected $OPTARG" ;;
+		esac
+	done
+	[ -z "$selected" ] || all=$selected
+	set -- $all
+	echo "# where this runs"
+	case $1 in
+	f.skip_all)
+		echo "1..0 # SKIP no such hardware"
+		exit 4 ;;
+	f.no_plan)
+		exit 0 ;;
+	esac
+	echo TAP version 13
+	echo 1..$#
+	rc=0
+	n=0
+	for t; do
+		n=$((n + 1))
+		echo "#  RUN           $t ..."
+		case $t in
+		*.pass*) echo "ok $n $t" ;;
+		*.fail*)
+			echo "# x.c:1:$t:expected this"
+			echo "not ok $n $t"
+			rc=1 ;;
+		*.skip*) echo "ok $n $t # SKIP not on this machine" ;;
+		*.old_skip) echo "ok $n # SKIP an old harness" ;;
+		*.killed)
+			echo "# $t: Test terminated unexpectedly by signal 9"
+			echo "ok $n $t" ;;
+		*.crash) kill -SEGV $$ ;;
+		*.twice) echo "ok $n $t"; echo "ok $n $t" ;;
+		*.stranger) echo "ok $n f.unheard_of" ;;
+		*.bad_exit) echo "ok $n $t"; rc=3 ;;
+		# Children in groups of their own, as the harness makes them.
+		*.hang)
+			perl -e 'setpgrp; exit if fork; exec @ARGV' sleep 302
+			sleep 300 ;;
+		*.left)
+			perl -e 'setpgrp; exit if fork; exec @ARGV' sleep 301 >/dev/null 2>&1
+			echo "ok $n $t" ;;
+		*.no_newline) printf "ok $n $t" ;;
+		esac
+	done
+	exit $rc
+	END
+	chmod +x "$prog"
+	echo "${prog##*/}" >>"$tmp/dir/kselftest-list.txt"
+}
+
+# programs NAME=TEST,TEST...: start afresh with these
+programs()
+{
+	rm -rf "$tmp/dir"
+	mkdir "$tmp/dir"
+	cp "$top/run_tests.sh" "$tmp/dir"
+	for spec; do
+		# shellcheck disable=SC2046 # words
+		make_program "${spec%%=*}" $(echo "${spec#*=}" | tr , ' ')
+	done
+}
+
+# run STATUS ARGUMENTS...: the driver returns that
+run()
+{
+	status=$1
+	shift
+	# shellcheck disable=SC2086 # may be two words
+	TMPDIR=$tmp/scratch $sh "$tmp/dir/run_tests.sh" "$@" >"$tmp/stdout" 2>"$tmp/stderr"
+	got=$?
+	cat "$tmp/stdout" "$tmp/stderr"
+	[ "$got" -eq "$status" ] || {
+		echo "exit status $got, expected $status"
+		return 1
+	}
+	[ -z "$(ls "$tmp/scratch")" ] || {
+		echo "scratch files left behind"
+		return 1
+	}
+}
+
+prints() { grep -qxF -e "$1" "$tmp/stdout" || { echo "not printed: $1"; return 1; }; }
+last_line() { [ "$(tail -n 1 "$tmp/stdout")" = "$1" ] || { echo "last line is not: $1"; return 1; }; }
+complains() { grep -q -e "$1" "$tmp/stderr" || { echo "no complaint of: $1"; return 1; }; }
+silent() { [ ! -s "$tmp/stdout" ] || { echo "something was run"; return 1; }; }
+
+# no_sleepers: none of the processes that the made-up programs start is there
+no_sleepers()
+{
+	for d in /proc/[0-9]*; do
+		case $(tr '\0' ' ' <"$d/cmdline" 2>/dev/null) in
+		"sleep 300 " | "sleep 301 " | "sleep 302 ")
+			echo "left behind: ${d#/proc/}"
+			kill -KILL "${d#/proc/}"
+			return 1 ;;
+		esac
+	done
+}
+
+all_pass()
+{
+	programs a=f.pass_1,g.pass_2 b=f.pass && run 0 && prints "KTAP version 1" &&
+		prints "1..2" && prints "  TAP version 13" && prints "  1..2" &&
+		prints "  ok 1 f.pass_1" && prints "  ok 2 g.pass_2" && prints "ok 1 a" &&
+		prints "ok 2 b" && last_line "3 passed, 0 failed, 0 skipped"
+}
+
+one_fails()
+{
+	programs a=f.pass,f.fail b=f.pass && run 1 && prints "  not ok 2 f.fail" &&
+		prints "not ok 1 a" && prints "ok 2 b" && prints "#   a:f.fail" &&
+		prints "#     x.c:1:f.fail:expected this" &&
+		last_line "2 passed, 1 failed, 0 skipped"
+}
+
+# what_fails TEST COMPLAINT PASSED: the program a:f.pass,f.TEST fails for that
+what_fails()
+{
+	programs "a=f.pass,f.$1" b=f.pass && run 1 -o 2 &&
+		prints "#     $2" && prints "ok 2 b" &&
+		last_line "$3 passed, 1 failed, 0 skipped"
+}
+
+names_the_last()
+{
+	what_fails "$1" "$2" 2 && prints "#   a:f.$1"
+}
+
+skips()
+{
+	programs a=f.pass,f.skip_1,f.old_skip b=f.skip_all && run 0 &&
+		prints "# skipped, not on this machine:" && prints "#   a:f.skip_1" &&
+		prints "# skipped, an old harness:" && prints "#   a:f.old_skip" &&
+		prints "# skipped, no such hardware:" && prints "#   b" &&
+		prints "ok 2 b # SKIP no such hardware" &&
+		last_line "1 passed, 0 failed, 3 skipped"
+}
+
+nothing_ran()
+{
+	programs a=f.skip b=f.skip_all && run 4 && last_line "0 passed, 0 failed, 2 skipped"
+}
+
+not_executable()
+{
+	programs a_64=f.pass b_32=f.pass && sed -i '1s/.*/#!\/nowhere/' "$tmp/dir/b_32" &&
+		run 0 && last_line "1 passed, 0 failed, 1 skipped" &&
+		sed -i '1s/.*/#!\/nowhere/' "$tmp/dir/a_64" && run 1 &&
+		last_line "0 passed, 1 failed, 1 skipped"
+}
+
+list()
+{
+	programs a=f.pass,f.fail b=g.pass && run 0 -l && printf 'a:f.pass\na:f.fail\nb:g.pass\n' |
+		cmp - "$tmp/stdout" && run 0 --list -t 'a:*fail' && prints a:f.fail &&
+		last_line a:f.fail
+}
+
+selects()
+{
+	programs a=f.pass,f.fail b=f.pass,f.fail c=f.fail && run 0 -t '*:f.pass' &&
+		last_line "2 passed, 0 failed, 0 skipped" && prints "1..2" &&
+		run 0 --test=a:f.pass && last_line "1 passed, 0 failed, 0 skipped" &&
+		run 1 -tb && last_line "1 passed, 1 failed, 0 skipped" &&
+		run 1 -t a:f.pass --test 'c' && last_line "1 passed, 1 failed, 0 skipped"
+}
+
+# With a harness that takes no options (6.1)
+whole_programs()
+{
+	programs a=f.pass,f.fail b=f.pass && sed -i '/^# \[-l\]/d' "$tmp/dir/a" "$tmp/dir/b" &&
+		run 0 -l && printf 'a\nb\n' | cmp - "$tmp/stdout" &&
+		run 1 -t a:f.pass && last_line "1 passed, 1 failed, 0 skipped" &&
+		grep -q '^# a cannot select single tests' "$tmp/stdout" &&
+		echo "a:f.fail fail because" >"$tmp/known" && run 0 -k "$tmp/known" &&
+		last_line "2 passed, 0 failed, 1 skipped" &&
+		echo "a:f.fail hang because" >"$tmp/known" && run 0 -k "$tmp/known" &&
+		last_line "1 passed, 0 failed, 1 skipped"
+}
+
+repeats()
+{
+	programs a=f.pass b=f.pass && run 0 -n 3 && prints "1..6" &&
+		prints "ok 6 b run 3 of 3" && last_line "6 passed, 0 failed, 0 skipped" &&
+		programs a=f.pass b=f.fail c=f.pass && run 1 --repeat 3 &&
+		last_line "1 passed, 1 failed, 0 skipped"
+}
+
+known_failures()
+{
+	programs a=f.pass,f.fail_1,f.fail_2 b=f.pass,f.hang &&
+		cat >"$tmp/known" <<-END &&
+		# an environment
+
+		a:f.fail_* fail it is #1
+		a:f.pass fail not any more
+		*:*.hang hang takes the machine down
+		END
+		run 0 -k "$tmp/known" && prints "  ok 2 f.fail_1 # XFAIL known failure: it is #1" &&
+		prints "# known failures that failed (counted as skipped):" &&
+		prints "#   a:f.fail_2" && prints "#     it is #1" &&
+		prints "# known failures that passed (is the list out of date?):" &&
+		prints "#   a:f.pass" && prints "# skipped, known to hang: takes the machine down:" &&
+		prints "  ok 2 f.hang # SKIP known to hang: takes the machine down" &&
+		last_line "2 passed, 0 failed, 3 skipped" &&
+		echo "a:f.fail_1 fail so" >"$tmp/known" &&
+		echo "b:f.hang hang so" >"$tmp/known2" &&
+		run 1 -k "$tmp/known" --known-failures="$tmp/known2" &&
+		last_line "2 passed, 1 failed, 2 skipped"
+}
+
+bad_usage()
+{
+	programs a=f.pass
+	for arguments in -x --nope -t --test -n "-n 0" "-n x" "-n -1" -k "-k /nowhere" \
+		"-k $tmp" "-t nope" "-t a:f.pass -t a:nope" "-o x" stray --list=x; do
+		# shellcheck disable=SC2086 # words
+		if ! run 2 $arguments || ! silent || ! complains "^Usage: run_tests.sh"; then
+			echo "with: $arguments"
+			return 1
+		fi
+	done
+	for line in "a:f.pass" "a:f.pass fail" "a:f.pass sometimes reason"; do
+		echo "$line" >"$tmp/known"
+		if ! run 2 -k "$tmp/known" || ! silent || ! complains "known:1:"; then
+			echo "with known failures: $line"
+			return 1
+		fi
+	done
+	run 0 --help && prints "Usage: run_tests.sh [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]"
+}
+
+times_out()
+{
+	programs a=f.pass,f.hang b=f.pass && run 1 -o 1 && no_sleepers &&
+		prints "#     the program timed out after 1 seconds, last test: f.hang" &&
+		prints "#   a:f.hang" && last_line "2 passed, 1 failed, 0 skipped"
+}
+
+left_behind()
+{
+	programs a=f.pass,f.left b=f.pass && run 1 && no_sleepers &&
+		prints "ok 2 b" && last_line "3 passed, 1 failed, 0 skipped"
+}
+
+# interrupted SIGNAL STATUS: by a signal to the driver alone, while a test hangs
+interrupted()
+{
+	programs a=f.pass,f.hang
+	mkfifo "$tmp/pipe"
+	# A shell's background command ignores SIGINT, and what is ignored on entry
+	# cannot be trapped.
+	# shellcheck disable=SC2086
+	TMPDIR=$tmp/scratch $unignore $sh "$tmp/dir/run_tests.sh" >"$tmp/pipe" 2>&1 &
+	driver=$!
+	# Wait for the test to be on its way, then for the end of all output.
+	while read -r line; do
+		echo "$line"
+		case $line in
+		*"RUN "*f.hang*) kill "-$1" $driver ;;
+		esac
+	done <"$tmp/pipe"
+	rm "$tmp/pipe"
+	wait $driver
+	got=$?
+	[ $got -eq "$2" ] || {
+		echo "exit status $got"
+		return 1
+	}
+	no_sleepers && [ -z "$(ls "$tmp/scratch")" ]
+}
+
+# Lines come when they are printed, not when the program ends.
+as_it_comes()
+{
+	interrupted TERM 143
+}
+
+as_it_comes_int()
+{
+	interrupted INT 130
+}
+
+mkdir "$tmp/scratch"
+unignore=
+if env --default-signal=INT true 2>/dev/null; then
+	unignore="env --default-signal=INT"
+fi
+
+tried=
+for sh in sh bash "busybox ash"; do
+	have "${sh%% *}" || {
+		skip "under $sh" "not here"
+		continue
+	}
+	tried="$tried $sh"
+	check "$sh: all pass" all_pass
+	check "$sh: a failure is named" one_fails
+	check "$sh: skips are named" skips
+	check "$sh: nothing could run" nothing_ran
+	check "$sh: 32-bit programs that cannot run are skipped" not_executable
+	check "$sh: crash" names_the_last crash \
+		"the program was killed by signal 11, last test: f.crash"
+	check "$sh: test reported twice" what_fails twice "this test reported twice" 3
+	check "$sh: unknown test" what_fails stranger "the program does not list this test" 2
+	check "$sh: killed test that an old harness calls ok" what_fails killed \
+		"f.killed: Test terminated unexpectedly by signal 9" 2
+	check "$sh: exit status without a failure" what_fails bad_exit \
+		"the program ended with exit status 3 though no test failed" 3
+	check "$sh: list" list
+	check "$sh: select" selects
+	check "$sh: harness without options" whole_programs
+	check "$sh: repeat" repeats
+	check "$sh: known failures" known_failures
+	check "$sh: bad usage" bad_usage
+	check "$sh: time limit" times_out
+	check "$sh: processes left behind" left_behind
+	check "$sh: terminated" as_it_comes
+	if [ -n "$unignore" ]; then
+		check "$sh: interrupted" as_it_comes_int
+	fi
+done
+done_testing

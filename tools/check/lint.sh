@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Style: checkpatch --strict, shellcheck, and a licence in every file.
+. "$(dirname "$0")/../tap.sh"
+cd "$top" || exit 1
+
+# files PATTERN...: ours, with blanks in no name
+files()
+{
+	if git rev-parse --git-dir >/dev/null 2>&1; then
+		git ls-files --cached --others --exclude-standard -- "$@"
+	else
+		for glob; do
+			find . -name .cache -prune -o -type f -name "$glob" -print
+		done
+	fi | sort -u | while read -r f; do
+		if [ -f "$f" ] && [ ! -L "$f" ]; then
+			echo "$f"
+		fi
+	done
+}
+
+spdx()
+{
+	bad=0
+	for f in $(files '*'); do
+		head -n 2 "$f" | grep -q 'SPDX-License-Identifier: GPL-2\.0' && continue
+		echo "no SPDX line: $f"
+		bad=1
+	done
+	return $bad
+}
+
+# What cannot hold in user space: the kernel's types and attribute macros are
+# not there, and memory shared with a traced process is what volatile is for.
+ignore=PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO,VOLATILE
+
+style()
+{
+	bad=0
+	for f in $(files '*.c' '*.h' '*.S'); do
+		perl "$tree/scripts/checkpatch.pl" --no-tree --strict --terse \
+			--ignore $ignore --no-summary --show-types --file "$f" || bad=1
+	done
+	return $bad
+}
+
+shell()
+{
+	# shellcheck disable=SC2046 # one word for each file
+	shellcheck -x -P SCRIPTDIR -s sh $(files '*.sh') .ci/run
+}
+
+check "every file has an SPDX line" spdx
+if ! tree=$("$top/tools/get-harness.sh" 2>"$tmp/out"); then
+	not_ok "no kernel source for checkpatch"
+elif ! have perl; then
+	skip "checkpatch --strict" "no perl here"
+else
+	check "checkpatch --strict" style
+fi
+if have shellcheck; then
+	check "shellcheck" shell
+else
+	skip "shellcheck" "no shellcheck here: apt-get install shellcheck"
+fi
+done_testing
