@@ -20,8 +20,8 @@
 #define CELLS	(OFFSETS * PROBE_ACCESSES)
 
 /*
- * Put at the start of a page: no access crosses a cache line, which is another
- * matter, see insn_test.
+ * One cache line in the middle of a page: no access crosses either, which is
+ * another matter, see insn_test.
  */
 struct line {
 	unsigned char before[16];
@@ -138,7 +138,8 @@ FIXTURE_VARIANT_ADD(watchpoint, dr3_rw_8) WATCH(3, BP_RW, 8);
 
 FIXTURE_SETUP(watchpoint)
 {
-	self->w.line = shared_alloc(sizeof(*self->w.line));
+	self->w.line = shared_alloc(4096);
+	self->w.line += 2048 / sizeof(*self->w.line);
 	self->w.slot = variant->slot;
 	self->w.type = variant->type;
 	self->w.len = variant->len;
