@@ -1,0 +1,101 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# The suite as part of a kernel: exported to a 6.1 and a 6.12 tree it must build,
+# run, install and clean through that tree's own selftests Makefile.
+. "$(dirname "$0")/../tap.sh"
+
+unset OUTPUT KSRC ARCH LLVM CC M32 USERCFLAGS USERLDFLAGS MAKEFLAGS MAKELEVEL
+unset KBUILD_OUTPUT O INSTALL_PATH
+
+# in_tree ARGUMENTS...: what a kernel developer types
+in_tree()
+{
+	make -C "$tree/tools/testing/selftests" TARGETS=hw_breakpoint "$@" >"$tmp/log" 2>&1
+	status=$?
+	cat "$tmp/log"
+	return $status
+}
+
+programs()
+{
+	make -s --no-print-directory -C "$top/tests" emit_tests | sed 's/.*://'
+}
+
+# all_ran: one result for each program, each with all the tests that it planned.
+# Which of them pass is another matter, and that of the environment.
+all_ran()
+{
+	for prog in $(programs); do
+		grep -qE "^(not )?ok [0-9]+ selftests: hw_breakpoint: $prog( |\$)" "$tmp/log" || {
+			echo "$prog did not run"
+			return 1
+		}
+	done
+	! grep -E 'Planned tests !=|TIMEOUT|warning:|file .* is missing' "$tmp/log"
+}
+
+# same_verdicts: what run_tests.sh says of each test
+same_verdicts()
+{
+	sed -n 's/^# \(ok\|not ok\) [0-9]* \([^# ]*\).*/\1 \2/p' "$tmp/log" | sort >"$tmp/there"
+	"$top/run_tests.sh" | sed -n 's/^  \(ok\|not ok\) [0-9]* \([^# ]*\).*/\1 \2/p' |
+		sort >"$tmp/here"
+	[ -s "$tmp/here" ] && diff "$tmp/here" "$tmp/there"
+}
+
+runs() { in_tree run_tests && all_ran; }
+clean() { in_tree clean && [ "$(ls -A "$suite")" = "$(cat "$tmp/exported")" ]; }
+
+elsewhere()
+{
+	in_tree O="$tmp/obj" run_tests && all_ran &&
+		[ "$(ls -A "$suite")" = "$(cat "$tmp/exported")" ]
+}
+
+installs()
+{
+	in_tree install INSTALL_HDR_PATH="$tmp" KSFT_INSTALL_PATH="$tmp/inst" &&
+		for prog in $(programs); do
+			[ -x "$tmp/inst/hw_breakpoint/$prog" ] &&
+				grep -qx "hw_breakpoint:$prog" "$tmp/inst/kselftest-list.txt" ||
+				return
+		done && [ -r "$tmp/inst/hw_breakpoint/settings" ]
+}
+
+says_once()
+{
+	in_tree ARCH=arm64 run_tests && [ "$(grep -c 'ARCH=arm64' "$tmp/log")" -eq 1 ]
+}
+
+# As somebody may well do it: the whole directory, with what export leaves out.
+plain_copy()
+{
+	rm -r "$suite" && cp -r "$top/tests" "$suite" && in_tree clean &&
+		in_tree
+}
+
+for version in 6.1 6.12; do
+	source=$("$top/tools/get-harness.sh" $version 2>"$tmp/out") || {
+		not_ok "$version: no source"
+		continue
+	}
+	tree=$tmp/linux-$version
+	suite=$tree/tools/testing/selftests/hw_breakpoint
+	cp -r "$source" "$tree"
+	check "$version: export" "$top/tools/export.sh" "$tree"
+	ls -A "$suite" >"$tmp/exported"
+	check "$version: run_tests" runs
+	check "$version: same verdicts as run_tests.sh" same_verdicts
+	check "$version: another ARCH: says so once" says_once
+	if have rsync; then
+		check "$version: install" installs
+	else
+		skip "$version: install" "no rsync here: apt-get install rsync"
+	fi
+	check "$version: clean" clean
+	check "$version: O=" elsewhere
+	check "$version: copied with GNUmakefile" plain_copy
+	rm -rf "$tree" "$tmp/obj" "$tmp/inst"
+done
+done_testing

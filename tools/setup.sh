@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Install what "make check" can use on Debian, as root; all of it is optional
+# there, what is missing is skipped by name. The suite itself needs gcc and make.
+
+packages='gcc make libc6-dev gcc-multilib clang shellcheck perl rsync busybox'
+
+missing=
+for package in $packages; do
+	dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok installed' ||
+		missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+echo "${0##*/}: installing$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # words
+install() { apt-get -qq install -y --no-install-recommends $missing >/dev/null; }
+install 2>/dev/null || { apt-get -qq update && install; }
