@@ -57,4 +57,27 @@ static inline bool start(struct __test_metadata *_metadata, struct tracee *t,
 	return may_go_on(_metadata, tracee_start(t, how), "ptrace");
 }
 
+static inline void do_nothing(struct tracee *t)
+{
+	(void)t;
+}
+
+/**
+ * can_trace() - for tests whose tracers are processes of their own
+ * @_metadata: the test's
+ *
+ * Only the test itself can skip, so it has to find out beforehand.
+ *
+ * Return: false where the test is skipped and has to return.
+ */
+static inline bool can_trace(struct __test_metadata *_metadata)
+{
+	struct tracee t = { .body = do_nothing };
+
+	if (!start(_metadata, &t, TRACEE_SEIZE))
+		return false;
+	tracee_stop(&t);
+	return true;
+}
+
 #endif /* HW_BREAKPOINT_HARNESS_H */
