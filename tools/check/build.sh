@@ -4,6 +4,15 @@
 # tests/Makefile: no warning from either compiler, the same programs whatever
 # ARCH is called, the same verdicts at each level of optimisation, and a clear
 # word where something cannot be built.
+#
+# The kernel's own breakpoints/breakpoint_test (6.12) falls down on each of these.
+# ARCH=x86_64 and i386: its Makefile knows x86 only and leaves it out. gcc -O2:
+# "trapped" is not volatile, so the compiler knows that it is still 0 at the next
+# check_trapped(); 97 of 110 fail. clang -O2: the empty dummy functions are never
+# called, 109 fail. clang -O0: POKEDATA writes 8 bytes to the 4 of "trapped", and
+# nr_tests lies behind it; 108 fail. -m32: the plan counts 2 lengths where the
+# loops have 3, 62 planned and 86 run. And it exits with 0 each time. -Wextra
+# gives 17 warnings.
 . "$(dirname "$0")/../tap.sh"
 
 jobs=$(getconf _NPROCESSORS_ONLN)

@@ -39,8 +39,6 @@ all_ran()
 same_verdicts()
 {
 	sed -n 's/^# \(ok\|not ok\) [0-9]* \([^# ]*\).*/\1 \2/p' "$tmp/log" | sort >"$tmp/there"
-	"$top/run_tests.sh" | sed -n 's/^  \(ok\|not ok\) [0-9]* \([^# ]*\).*/\1 \2/p' |
-		sort >"$tmp/here"
 	[ -s "$tmp/here" ] && diff "$tmp/here" "$tmp/there"
 }
 
@@ -49,7 +47,8 @@ clean() { in_tree clean && [ "$(ls -A "$suite")" = "$(cat "$tmp/exported")" ]; }
 
 elsewhere()
 {
-	in_tree O="$tmp/obj" run_tests && all_ran &&
+	in_tree O="$tmp/obj" && [ "$(programs | wc -l)" -eq \
+		"$(find "$tmp/obj/kselftest/hw_breakpoint" -name '*_test_*[24]' | wc -l)" ] &&
 		[ "$(ls -A "$suite")" = "$(cat "$tmp/exported")" ]
 }
 
@@ -75,6 +74,8 @@ plain_copy()
 		in_tree
 }
 
+"$top/run_tests.sh" 2>/dev/null |
+	sed -n 's/^  \(ok\|not ok\) [0-9]* \([^# ]*\).*/\1 \2/p' | sort >"$tmp/here"
 for version in 6.1 6.12; do
 	source=$("$top/tools/get-harness.sh" $version 2>"$tmp/out") || {
 		not_ok "$version: no source"
