@@ -2590,4 +2590,40 @@ TEST_F(fast_path, interrupt_pending_at_data_trap)
 	ASSERT_TRUE(guest_run(v, "an interrupt at a data trap"));
 }
 
+/*
+ * INIT clears DR0-DR3 and puts DR6 and DR7 to their values after reset (SDM
+ * vol. 3A, the table named at initial_values).  Regression test for
+ * ae561edeb421: what the guest had written stayed in DR0-DR3.
+ */
+TEST_F(fast_path, init_clears_registers)
+{
+	struct vcpu *v = &self->v;
+	struct kvm_debugregs d;
+	unsigned int i;
+
+	guest_arm(v, self->bp, DR_SLOTS_ALL);
+	guest_set_dr(v, 6, DR6_NONE | 0xf);
+	guest_out(v, PORT_STEP);
+	guest_wrmsr(v, X2APIC_ICR, 0x4500, 0);
+	for (i = 0; i < 4; i++)
+		guest_out(v, PORT_STEP);
+	ASSERT_EQ(0, guest_start(v));
+
+	/*
+	 * INIT may come some instructions late.  At the reset vector there is
+	 * no memory, so in the end it is no OUT that the guest exits for.
+	 */
+	for (i = 0; i < 4; i++) {
+		vcpu_run(v);
+		if (v->run->exit_reason != KVM_EXIT_IO)
+			break;
+	}
+	EXPECT_NE(KVM_EXIT_IO, v->run->exit_reason);
+	ASSERT_EQ(0, ioctl(v->fd, KVM_GET_DEBUGREGS, &d));
+	for (i = 0; i < DR_SLOTS; i++)
+		EXPECT_EQ(0, d.db[i]);
+	EXPECT_EQ(DR6_NONE, d.dr6);
+	EXPECT_EQ(GUEST_DR7_NONE, d.dr7);
+}
+
 TEST_HARNESS_MAIN

@@ -150,7 +150,7 @@ nrips()
 	[ -e build.ninja ] || ../src/configure --target-list=x86_64-softmmu \
 		--meson=/usr/bin/meson \
 		--without-default-features --disable-user --disable-tools \
-		--disable-docs --disable-install-blobs --enable-tcg
+		--disable-docs --disable-install-blobs --enable-tcg --enable-kvm
 	nice -n 10 ninja -j "$jobs" qemu-system-x86_64
 	: >.done
 } >&2

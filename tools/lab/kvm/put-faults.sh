@@ -20,6 +20,7 @@
 # 172b2386ed16 out alone is what every kernel since 5.17 is: 0.
 #
 # Each edit must apply exactly once, or the kernel is not what it says it is.
+# shellcheck disable=SC2016 # $0 in single quotes is for awk
 
 set -eu
 
@@ -39,7 +40,8 @@ edit()
 	mv "$1.new" "$1"
 }
 
-[ -f "$x86" ] && [ -f "$svm" ] || die "no KVM in $src"
+[ -f "$x86" ] || die "no KVM in $src"
+[ -f "$svm" ] || die "no kvm_amd in $src"
 if grep -q hwbp_kvm_fault "$x86"; then
 	exit 0
 fi

@@ -1,0 +1,194 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# What lab.sh has the emulated host do, and the guest Linux in that:
+#   in-host.sh test | faults [N...] | report [SECONDS]
+#   in-host.sh load KIND SECONDS      one load until it loses a trap
+#
+# Runs under busybox ash.  Sleeps only wait for the machine beside; no verdict
+# depends on them.
+
+cd /suite || exit 1
+known=/suite/tcg-kvm.txt
+switch=/sys/module/kvm/parameters/hwbp_fault
+
+now()
+{
+	cut -d' ' -f1 /proc/uptime
+}
+
+# since TIME: seconds, two places
+since()
+{
+	awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'
+}
+
+is_known()
+{
+	[ -r $known ] || return 1
+	while read -r pattern _; do
+		case $pattern in
+		'' | '#'*) continue ;;
+		esac
+		# shellcheck disable=SC2254 # it is a pattern
+		case $1 in
+		$pattern) return 0 ;;
+		esac
+	done <$known
+	return 1
+}
+
+# failures PROGRAM...: "SECONDS NAME" as each comes, but for the known ones
+failures()
+{
+	start=$(now)
+	for program; do
+		"./$program" 2>&1 | while read -r not ok nr name rest; do
+			[ "$not $ok" = "not ok" ] || continue
+			is_known "$program:$name" && continue
+			echo "$(since "$start") $program:$name"
+		done
+	done
+}
+
+faults()
+{
+	missed=0
+	[ $# -gt 0 ] || set -- 0 1 2 3 4 5 6 7
+	for n; do
+		echo "$n" >$switch || return 1
+		start=$(now)
+		failures kvm_guest_test_64 >/tmp/caught
+		all=$(since "$start")
+		echo 0 >$switch
+		if [ -s /tmp/caught ]; then
+			echo "fault $n: caught after $(head -n 1 /tmp/caught | cut -d' ' -f1) s of $all s, by $(wc -l </tmp/caught) tests"
+			sed 's/^[^ ]* /    /' /tmp/caught
+			[ "$n" != 0 ] || missed=1
+		else
+			echo "fault $n: nothing failed, $all s"
+			[ "$n" = 0 ] || missed=1
+		fi
+	done
+	return $missed
+}
+
+# load KIND SECONDS: tells when the first trap was lost, if any was
+load()
+{
+	start=$(now)
+	case $1 in
+	report0) ./report_loop 0 "$2" ;;
+	report1) ./report_loop 1 "$2" ;;
+	*)
+		runs=0
+		while :; do
+			lost=$(failures "$1" | head -n 1)
+			if [ -n "$lost" ]; then
+				echo "$1: lost, ${lost#* } after $(since "$start") s"
+				return 1
+			fi
+			runs=$((runs + 1))
+			[ "$(since "$start" | cut -d. -f1)" -lt "$2" ] || break
+		done
+		echo "$1: none lost in $runs runs, $(since "$start") s"
+		;;
+	esac
+}
+
+# guest NR COMMAND: a guest Linux on CPU 0, its console in /tmp/guest.NR
+guest()
+{
+	nr=$1
+	shift
+	mkdir -p "/tmp/cmd.$nr"
+	echo "$*" >"/tmp/cmd.$nr/cmd"
+	(cd "/tmp/cmd.$nr" && echo cmd | cpio -o -H newc 2>/dev/null | gzip) |
+		cat /guest.gz - >"/tmp/initrd.$nr"
+	: >"/tmp/guest.$nr"
+	taskset 1 /lib64/ld-linux-x86-64.so.2 --library-path /qemu /qemu/qemu \
+		-L /qemu -nodefaults -no-user-config -machine microvm,acpi=off \
+		-accel kvm -cpu host -m 128 -kernel /vmlinux \
+		-initrd "/tmp/initrd.$nr" -append \
+		"console=ttyS0 panic=-1 quiet reboot=t" -display none \
+		-serial stdio -monitor none -no-reboot </dev/null \
+		>"/tmp/guest.$nr" 2>&1 &
+}
+
+# until_in FILE WORDS SECONDS
+until_in()
+{
+	i=0
+	until grep -q "$2" "$1"; do
+		i=$((i + 1))
+		[ $i -lt $((5 * $3)) ] || return 1
+		sleep 0.2
+	done
+}
+
+# beside KIND-IN-GUEST KIND-IN-HOST SECONDS: both on CPU 0, from when the guest
+# is up
+beside()
+{
+	guest 1 "echo lab: go; /bin/sh /in-host.sh load $1 $3"
+	if ! until_in /tmp/guest.1 "lab: go" 60; then
+		echo "    the guest Linux does not come up"
+		tail -n 5 /tmp/guest.1
+		kill %1 2>/dev/null
+		wait
+		return
+	fi
+	taskset 1 /bin/sh /in-host.sh load "$2" "$3" >/tmp/host.1 2>&1 &
+	until_in /tmp/guest.1 "lab: exit" $(($3 * 4 + 60)) ||
+		echo "    the guest Linux gives no result"
+	tr -d '\r' </tmp/guest.1 | grep -E "lost|stopped" | sed 's/^/    guest: /'
+	until_in /tmp/host.1 "lost\|stopped" $(($3 * 4 + 60))
+	sed 's/^/    host:  /' /tmp/host.1
+	kill %1 %2 2>/dev/null
+	wait
+}
+
+# two_guests SECONDS: the report's loop in each, with other addresses
+two_guests()
+{
+	for nr in 0 1; do
+		guest $nr "echo lab: go; /bin/sh /in-host.sh load report$nr $1"
+	done
+	for nr in 0 1; do
+		until_in /tmp/guest.$nr "lab: exit" $(($1 * 4 + 60)) ||
+			echo "    guest $nr gives no result"
+		tr -d '\r' </tmp/guest.$nr | grep -E "lost|stopped" |
+			sed "s/^/    guest $nr: /"
+	done
+	kill %1 %2 2>/dev/null
+	wait
+}
+
+report()
+{
+	seconds=${1:-20}
+	storm=storm_test_64
+	[ -x ./$storm ] || storm=tracees_test_64
+	for n in 0 1; do
+		echo $n >$switch || return 1
+		echo "fault $n: kvm_guest_test"
+		faults $n | sed -n '1s/^fault/    fault/p'
+		echo $n >$switch
+		echo "fault $n: $storm in a guest Linux and in the host"
+		beside $storm $storm "$seconds"
+		echo "fault $n: the report's loop in a guest Linux and in the host"
+		beside report1 report0 "$seconds"
+		echo "fault $n: the report's loop in two guest Linux"
+		two_guests "$seconds"
+	done
+	echo 0 >$switch
+}
+
+what=$1
+shift
+case $what in
+test)	./run_tests.sh -k $known -t 'kvm_guest_test_*' ;;
+faults)	faults "$@" ;;
+load)	load "$@" ;;
+report)	report "$@" ;;
+esac
