@@ -90,7 +90,7 @@ static bool is_owed(const struct crew_member *m, unsigned long step,
 		[OWN_READ_STORE] = probe_store4_next,
 	};
 
-	if (!m->armed || what > OWN_READ_STORE)
+	if (!m->armed || what > OWN_READ_STORE || nth >= DR_SLOTS - m->spare)
 		return false;
 
 	trap->slots = 1U << ((nth + m->nr) % DR_SLOTS);
@@ -104,24 +104,21 @@ static bool is_owed(const struct crew_member *m, unsigned long step,
 	return true;
 }
 
-static long futex(int *word, int op, int val)
-{
-	return syscall(SYS_futex, word, op, val, NULL, NULL, 0);
-}
-
-/* Wait for one's turn, and pass it on */
+/* Wait for one's turn, and pass it on; the bitset wakes the next one only */
 static void baton_wait(int *baton, int nr)
 {
 	int now;
 
 	while ((now = __atomic_load_n(baton, __ATOMIC_ACQUIRE)) != nr)
-		futex(baton, FUTEX_WAIT, now);
+		syscall(SYS_futex, baton, FUTEX_WAIT_BITSET, now, NULL, NULL,
+			1U << nr % 32);
 }
 
 static void baton_pass(int *baton, int nr)
 {
 	__atomic_store_n(baton, nr, __ATOMIC_RELEASE);
-	futex(baton, FUTEX_WAKE, INT_MAX);
+	syscall(SYS_futex, baton, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL,
+		1U << nr % 32);
 }
 
 static void play(struct tracee *t)
@@ -167,7 +164,7 @@ static void describe_step(struct tracee *t, unsigned long n, char *buf,
 }
 
 /**
- * crew_arm() - arm all four slots of a member
+ * crew_arm() - arm the slots of a member
  * @t: stopped tracee; arg is the member
  *
  * Which slot has which address is turned round by the member's number.
@@ -190,7 +187,7 @@ int crew_arm(struct tracee *t)
 	unsigned int i;
 	int err = 0;
 
-	for (i = 0; i < DR_SLOTS && !err; i++)
+	for (i = 0; i < DR_SLOTS - m->spare && !err; i++)
 		err = tracee_arm(t, (i + m->nr) % DR_SLOTS, want[i].type,
 				 want[i].len, want[i].addr);
 	return err;
@@ -245,6 +242,10 @@ int crew_event(struct tracee *t, const struct stop *s)
 	struct trap trap = { 0 };
 	int err;
 
+	if (m->stops && WIFSTOPPED(s->status) &&
+	    (WSTOPSIG(s->status) == SIGSTOP || WSTOPSIG(s->status) == SIGCONT ||
+	     s->status >> 16 == PTRACE_EVENT_STOP))
+		return tracee_cont(t);
 	while (m->step < end && !is_owed(m, m->step, &trap))
 		m->step++;
 	if (m->step == end)

@@ -60,6 +60,8 @@ enum crew_pace {
  * @armed: owes traps; otherwise it just touches what the others watch
  * @pace: what it does between two accesses
  * @moved: its tracer moves it to another CPU at every trap
+ * @spare: slots left to others, 0 to 4: what they would watch is not armed
+ * @stops: somebody sends it SIGSTOP and SIGCONT, which owe nothing
  * @step: what the ledger has come to
  */
 struct crew_member {
@@ -70,6 +72,8 @@ struct crew_member {
 	bool armed;
 	enum crew_pace pace;
 	bool moved;
+	unsigned int spare;
+	bool stops;
 	unsigned long step;
 };
 

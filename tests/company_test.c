@@ -1,0 +1,711 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Company: armed tracees in the middle of whatever else a machine does.
+ *
+ * Each kind of company goes through kernel code that saves, loads, inherits
+ * or gives up debug registers: fork and exec, page faults, timers, perf
+ * events, migration threads, stops and the freezer, other tracers, a CPU that
+ * goes and comes back.  Meanwhile four tracees run, and each trap is exact.
+ */
+#include <fcntl.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/membarrier.h>
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crew.h"
+#include "harness.h"
+#include "probes.h"
+
+#define MEMBERS	4
+
+FIXTURE(beside) {
+	struct crew_area *area;
+	struct tracee t[MEMBERS];
+	struct crew_member m[MEMBERS];
+	int *told;
+	unsigned long *done;
+};
+
+struct company {
+	struct tracee *t;
+	int *told;
+	unsigned long *done;
+};
+
+FIXTURE_VARIANT(beside) {
+	void (*disturb)(struct company *c);
+	bool stops;
+};
+
+static void storm_of_forks(struct company *c)
+{
+	pid_t pid = fork();
+
+	(void)c;
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+}
+
+static void storm_of_vforked_execs(struct company *c)
+{
+	pid_t pid;
+
+	(void)c;
+	pid = fork();
+	if (!pid) {
+		execl("/bin/true", "true", NULL);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+static void storm_of_page_faults(struct company *c)
+{
+	size_t size = 16 * 4096, i;
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)c;
+	if (p == MAP_FAILED)
+		return;
+	for (i = 0; i < size; i += 4096)
+		p[i] = 1;
+	munmap(p, size);
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+/* Ten thousand interrupts a second, on whichever CPU */
+static void storm_of_timers(struct company *c)
+{
+	struct sigevent event = {
+		.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
+	};
+	struct itimerspec often = {
+		.it_value.tv_nsec = 100000, .it_interval.tv_nsec = 100000,
+	};
+	timer_t timer;
+
+	signal(SIGUSR1, nothing);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
+	    timer_settime(timer, 0, &often, NULL))
+		_exit(1);
+	while (!__atomic_load_n(c->told, __ATOMIC_RELAXED)) {
+		pause();
+		++*c->done;
+	}
+	timer_delete(timer);
+}
+
+/* The migration threads of both CPUs, and interrupts between them */
+static void storm_of_kernel_threads(struct company *c)
+{
+	int cpus[64], n = allowed_cpus(cpus, 64);
+
+	pin_to_cpu(0, cpus[*c->done % n]);
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+}
+
+static void storm_of_stops(struct company *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < MEMBERS; i++) {
+		kill(c->t[i].tid, SIGSTOP);
+		kill(c->t[i].tid, SIGCONT);
+	}
+	sched_yield();
+}
+
+/* All refused, since they have a tracer; and none may cost a trap */
+static void storm_of_attaches(struct company *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < MEMBERS; i++) {
+		if (!ptrace(PTRACE_SEIZE, c->t[i].tid, NULL, NULL) ||
+		    !ptrace(PTRACE_ATTACH, c->t[i].tid, NULL, NULL) ||
+		    !ptrace(PTRACE_POKEUSER, c->t[i].tid, dr_offset(7), NULL))
+			_exit(1);
+	}
+}
+
+static int open_breakpoint(const void *addr, pid_t pid, int cpu)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr),
+		.bp_type = HW_BREAKPOINT_W, .bp_len = HW_BREAKPOINT_LEN_4,
+		.bp_addr = (unsigned long)addr, .exclude_kernel = 1,
+		.exclude_hv = 1,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, pid, cpu, -1,
+			 PERF_FLAG_FD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* A breakpoint of its own on the words that the tracees watch, counted */
+static void storm_of_perf_events(struct company *c)
+{
+	const struct crew_member *m = c->t[0].arg;
+	unsigned long long count = 0;
+	unsigned int i;
+	int fd;
+
+	fd = open_breakpoint(&m->area[0].written, 0, -1);
+	if (fd < 0)
+		_exit(fd == -EACCES || fd == -EPERM ? KSFT_SKIP : 1);
+	for (i = 0; i < 10; i++)
+		probe_store4(&m->area[0].written, i);
+	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
+		fprintf(stderr, "# perf event beside tracees: %llu of 10\n",
+			count);
+		_exit(1);
+	}
+	close(fd);
+}
+
+FIXTURE_VARIANT_ADD(beside, forks) {
+	.disturb = storm_of_forks,
+};
+
+FIXTURE_VARIANT_ADD(beside, execs) {
+	.disturb = storm_of_vforked_execs,
+};
+
+FIXTURE_VARIANT_ADD(beside, page_faults) {
+	.disturb = storm_of_page_faults,
+};
+
+FIXTURE_VARIANT_ADD(beside, timers) {
+	.disturb = storm_of_timers,
+};
+
+FIXTURE_VARIANT_ADD(beside, kernel_threads) {
+	.disturb = storm_of_kernel_threads,
+};
+
+FIXTURE_VARIANT_ADD(beside, stops_and_continues) {
+	.disturb = storm_of_stops, .stops = true,
+};
+
+FIXTURE_VARIANT_ADD(beside, attaches) {
+	.disturb = storm_of_attaches,
+};
+
+FIXTURE_VARIANT_ADD(beside, perf_events) {
+	.disturb = storm_of_perf_events,
+};
+
+FIXTURE_SETUP(beside)
+{
+	unsigned int i;
+
+	self->area = crew_areas();
+	self->told = shared_alloc(sizeof(*self->told));
+	self->done = shared_alloc(sizeof(*self->done));
+	for (i = 0; i < MEMBERS; i++) {
+		self->m[i] = (struct crew_member){
+			.area = self->area, .nr = i, .of = MEMBERS,
+			.rounds = 30, .armed = true, .pace = CREW_YIELD,
+			.stops = variant->stops };
+		if (!may_go_on(_metadata,
+			       crew_start(&self->t[i], &self->m[i], i % 3),
+			       "start and arm"))
+			return;
+	}
+}
+
+FIXTURE_TEARDOWN(beside)
+{
+	unsigned int i;
+
+	for (i = 0; i < MEMBERS; i++)
+		tracee_stop(&self->t[i]);
+}
+
+/*
+ * The company is there before the first trap, and has done something by the
+ * time of the last: otherwise there was none.
+ */
+TEST_F(beside, every_trap_is_exact)
+{
+	struct company c = { self->t, self->told, self->done };
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	while (!pid && !__atomic_load_n(self->told, __ATOMIC_RELAXED)) {
+		variant->disturb(&c);
+		__atomic_add_fetch(self->done, 1, __ATOMIC_RELAXED);
+	}
+	if (!pid)
+		_exit(0);
+	while (!__atomic_load_n(self->done, __ATOMIC_RELAXED) &&
+	       !waitpid(pid, &status, WNOHANG))
+		sched_yield();
+
+	EXPECT_EQ(0, crew_run(self->t, MEMBERS));
+	__atomic_store_n(self->told, 1, __ATOMIC_RELAXED);
+	if (waitpid(pid, &status, 0) == pid) {
+		if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
+			SKIP(return, "no perf breakpoints");
+		EXPECT_EQ(0, status);
+	}
+	EXPECT_LT(0, *self->done);
+}
+
+/*
+ * Breakpoints of a whole CPU take a register on it from every thread: tracees
+ * get along with three slots, the fourth is refused, and once the events are
+ * closed it can be had again.
+ */
+FIXTURE(cpu_wide) {
+	struct crew_area *area;
+	struct tracee t[MEMBERS];
+	struct crew_member m[MEMBERS];
+	int cpus[64], fds[64];
+	int ncpus;
+};
+
+/* The tracees first: what is open when they are forked would stay open there */
+FIXTURE_SETUP(cpu_wide)
+{
+	const void *addr;
+	unsigned int i;
+	int cpu, fd;
+
+	self->area = crew_areas();
+	for (i = 0; i < MEMBERS; i++) {
+		self->m[i] = (struct crew_member){
+			.area = self->area, .nr = i, .of = MEMBERS,
+			.rounds = 20, .armed = true, .spare = DR_SLOTS };
+		if (!may_go_on(_metadata,
+			       crew_start(&self->t[i], &self->m[i], i % 3),
+			       "start"))
+			return;
+		self->m[i].spare = 1;
+	}
+	addr = &self->area[CREW_MAX - 1].written;
+	self->ncpus = allowed_cpus(self->cpus, 64);
+	for (cpu = 0; cpu < self->ncpus; cpu++) {
+		fd = open_breakpoint(addr, -1, self->cpus[cpu]);
+		/* Any thread of the machine may have all four, a debugger's too */
+		if (fd == -ENOSPC)
+			SKIP(return, "another thread has all the slots");
+		if (!may_go_on(_metadata, fd < 0 ? fd : 0,
+			       "perf event of a CPU"))
+			return;
+		self->fds[cpu] = fd;
+	}
+	for (i = 0; i < MEMBERS; i++)
+		ASSERT_EQ(0, crew_arm(&self->t[i]));
+}
+
+FIXTURE_TEARDOWN(cpu_wide)
+{
+	unsigned int i;
+
+	for (i = 0; i < MEMBERS; i++)
+		tracee_stop(&self->t[i]);
+}
+
+TEST_F(cpu_wide, three_slots_beside_it)
+{
+	unsigned long long count, sum = 0;
+	unsigned int i;
+	int cpu;
+
+	for (i = 0; i < MEMBERS; i++)
+		ASSERT_EQ(-ENOSPC, tracee_arm(&self->t[i], (3 + i) % DR_SLOTS,
+					      BP_RW, 4, &self->area[i].read));
+	ASSERT_EQ(0, crew_run(self->t, MEMBERS));
+
+	/* Its own count has lost nothing either: all that this thread stores */
+	for (i = 0; i < 100; i++)
+		probe_store4(&self->area[CREW_MAX - 1].written, i);
+	for (cpu = 0; cpu < self->ncpus; cpu++) {
+		ASSERT_EQ(sizeof(count), read(self->fds[cpu], &count,
+					      sizeof(count)));
+		sum += count;
+	}
+	ASSERT_EQ(100, sum);
+}
+
+TEST_F(cpu_wide, the_fourth_slot_comes_back)
+{
+	unsigned int i;
+	int cpu;
+
+	for (cpu = 0; cpu < self->ncpus; cpu++)
+		close(self->fds[cpu]);
+	for (i = 0; i < MEMBERS; i++) {
+		self->m[i].spare = 0;
+		ASSERT_EQ(0, crew_arm(&self->t[i]));
+	}
+	ASSERT_EQ(0, crew_run(self->t, MEMBERS));
+}
+
+/*
+ * What must be undone whatever happens to the test: a process that waits for
+ * the test to end, by whatever death, and then undoes it.  It is told that all
+ * is well by the same end of the pipe, so there is one way only.
+ */
+static pid_t guard(int *fd, void (*undo)(const void *arg), const void *arg)
+{
+	int ends[2];
+	pid_t pid;
+	char c;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		/* Outlive the test, and be out of the reach of its signals */
+		prctl(PR_SET_PDEATHSIG, 0);
+		setsid();
+		close(ends[1]);
+		while (read(ends[0], &c, 1) > 0)
+			;
+		undo(arg);
+		_exit(0);
+	}
+	close(ends[0]);
+	*fd = ends[1];
+	return pid;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+struct hotplug {
+	char path[64];
+};
+
+static void cpu_back(const void *arg)
+{
+	const struct hotplug *h = arg;
+	int i;
+
+	/* EBUSY comes and goes */
+	for (i = 0; i < 1000 && write_file(h->path, "1"); i++)
+		sched_yield();
+}
+
+FIXTURE(hotplug) {
+	struct crew_area *area;
+	struct tracee t[MEMBERS];
+	struct crew_member m[MEMBERS];
+	struct hotplug h;
+	pid_t guard;
+	int guard_fd;
+};
+
+FIXTURE_SETUP(hotplug)
+{
+	int cpus[64], n = allowed_cpus(cpus, 64), err;
+	unsigned int i;
+
+	if (n < 2)
+		SKIP(return, "one CPU only");
+	snprintf(self->h.path, sizeof(self->h.path),
+		 "/sys/devices/system/cpu/cpu%d/online", cpus[n - 1]);
+	err = write_file(self->h.path, "1");
+	if (err)
+		SKIP(return, "%s: %s", self->h.path, strerror(-err));
+	self->guard = guard(&self->guard_fd, cpu_back, &self->h);
+	ASSERT_LT(0, self->guard);
+
+	self->area = crew_areas();
+	for (i = 0; i < MEMBERS; i++) {
+		self->m[i] = (struct crew_member){
+			.area = self->area, .nr = i, .of = MEMBERS,
+			.rounds = 20, .armed = true };
+		if (!may_go_on(_metadata,
+			       crew_start(&self->t[i], &self->m[i], i % 3),
+			       "start and arm"))
+			return;
+		ASSERT_EQ(0, pin_to_cpu(self->t[i].tid, cpus[n - 1]));
+	}
+}
+
+FIXTURE_TEARDOWN(hotplug)
+{
+	unsigned int i;
+
+	for (i = 0; i < MEMBERS; i++)
+		tracee_stop(&self->t[i]);
+	if (self->guard > 0) {
+		close(self->guard_fd);
+		waitpid(self->guard, NULL, 0);
+	}
+}
+
+/*
+ * The CPU on which all of them are goes away, which breaks their affinity,
+ * comes back, and gets them back, while they run.
+ */
+TEST_F(hotplug, traps_come_while_a_cpu_goes_and_comes)
+{
+	struct tracee *t;
+	unsigned int i, left = MEMBERS, events = 0;
+	int cpus[64], n = allowed_cpus(cpus, 64), err;
+	bool online = true;
+	struct stop s;
+
+	for (i = 0; i < MEMBERS; i++)
+		ASSERT_EQ(0, tracee_cont(&self->t[i]));
+	while (left) {
+		t = tracee_wait_any(self->t, MEMBERS, &s);
+		ASSERT_TRUE(!!t);
+		ASSERT_EQ(0, crew_event(t, &s));
+		if (t->tid < 0)
+			left--;
+		if (++events % 100)
+			continue;
+		online = !online;
+		err = write_file(self->h.path, online ? "1" : "0");
+		if (err == -EBUSY || err == -EPERM || err == -EOPNOTSUPP)
+			SKIP(return, "offline: %s", strerror(-err));
+		ASSERT_EQ(0, err);
+		for (i = 0; online && i < MEMBERS; i++)
+			if (self->t[i].tid > 0)
+				pin_to_cpu(self->t[i].tid, cpus[n - 1]);
+	}
+	ASSERT_EQ(0, write_file(self->h.path, "1"));
+}
+
+/*
+ * Frozen and thawed while they run and while they stand.  A cgroup of our own
+ * where there is a freezer that we may use; it goes away with the test.
+ */
+struct freezer {
+	char dir[128], procs[160], state[160];
+	const char *freeze, *thaw;
+};
+
+static void freezer_away(const void *arg)
+{
+	const struct freezer *f = arg;
+	int i;
+
+	write_file(f->state, f->thaw);
+	/* Not before the last of its dead has been reaped */
+	for (i = 0; i < 100000 && rmdir(f->dir) && errno == EBUSY; i++)
+		sched_yield();
+}
+
+static bool make_freezer(struct freezer *f)
+{
+	static const struct {
+		const char *root, *state, *freeze, *thaw;
+	} kinds[] = {
+		{ "/sys/fs/cgroup", "cgroup.freeze", "1", "0" },
+		{ "/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0" },
+		{ "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN",
+		  "THAWED" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		snprintf(f->dir, sizeof(f->dir), "%s/hw_breakpoint.%d",
+			 kinds[i].root, getpid());
+		snprintf(f->procs, sizeof(f->procs), "%s/cgroup.procs", f->dir);
+		snprintf(f->state, sizeof(f->state), "%s/%s", f->dir,
+			 kinds[i].state);
+		f->freeze = kinds[i].freeze;
+		f->thaw = kinds[i].thaw;
+		if (mkdir(f->dir, 0700))
+			continue;
+		if (!access(f->state, W_OK) && !access(f->procs, W_OK))
+			return true;
+		rmdir(f->dir);
+	}
+	return false;
+}
+
+TEST(frozen_and_thawed)
+{
+	struct crew_member m[MEMBERS];
+	struct tracee t[MEMBERS] = { 0 };
+	struct freezer f;
+	int *told = shared_alloc(sizeof(*told));
+	pid_t guarding, freezing;
+	int guard_fd, status;
+	unsigned int i;
+	char pid[16];
+
+	if (!make_freezer(&f))
+		SKIP(return, "no cgroup freezer that we may use");
+	guarding = guard(&guard_fd, freezer_away, &f);
+	ASSERT_LT(0, guarding);
+	for (i = 0; i < MEMBERS; i++) {
+		m[i] = (struct crew_member){
+			.area = i ? m[0].area : crew_areas(), .nr = i,
+			.of = MEMBERS, .rounds = 10, .armed = true };
+		if (!may_go_on(_metadata, crew_start(&t[i], &m[i], i % 3),
+			       "start and arm"))
+			goto out;
+		snprintf(pid, sizeof(pid), "%d", t[i].tid);
+		ASSERT_EQ(0, write_file(f.procs, pid));
+	}
+	freezing = fork();
+	ASSERT_LE(0, freezing);
+	while (!freezing && !__atomic_load_n(told, __ATOMIC_RELAXED)) {
+		write_file(f.state, f.freeze);
+		write_file(f.state, f.thaw);
+		sched_yield();
+	}
+	if (!freezing)
+		_exit(0);
+	EXPECT_EQ(0, crew_run(t, MEMBERS));
+	__atomic_store_n(told, 1, __ATOMIC_RELAXED);
+	ASSERT_EQ(freezing, waitpid(freezing, &status, 0));
+	EXPECT_EQ(0, status);
+out:
+	for (i = 0; i < MEMBERS; i++)
+		tracee_stop(&t[i]);
+	close(guard_fd);
+	waitpid(guarding, NULL, 0);
+}
+
+/*
+ * A tracer is killed in mid-storm and another takes over.  In between the
+ * tracee has nobody: its traps are plain SIGTRAPs then, and it counts them
+ * itself.  Every access is seen, once, by the one or the other.  Only the trap
+ * at which the tracer dies may be seen by both or by none: waitpid() takes the
+ * signal out of the thread (wait_task_stopped() clears exit_code), and that
+ * may have been the tracer's last deed.
+ */
+#define STORES	2000
+
+struct takeover {
+	unsigned long n;
+	unsigned int word;
+	unsigned char by_tracer[STORES + 1];
+	unsigned char by_itself[STORES + 1];
+};
+
+static struct takeover *takeover;
+
+static void see_for_oneself(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (sig == SIGTRAP && info->si_code == TRAP_HWBKPT)
+		takeover->by_itself[takeover->n]++;
+}
+
+static void store_to_the_end(struct tracee *t)
+{
+	struct sigaction action = {
+		.sa_sigaction = see_for_oneself, .sa_flags = SA_SIGINFO,
+	};
+
+	(void)t;
+	sigaction(SIGTRAP, &action, NULL);
+	prctl(PR_SET_PDEATHSIG, 0);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	while (takeover->n < STORES) {
+		takeover->n++;
+		probe_store4(&takeover->word, takeover->n);
+	}
+	tracee_sync();
+}
+
+/* The tracer that will be killed: it says who its tracee is, and goes on */
+static int trace_until_killed(int tell)
+{
+	struct tracee t = { .body = store_to_the_end };
+	struct stop s;
+
+	if (tracee_start(&t, TRACEE_TRACEME) ||
+	    ptrace(PTRACE_SETOPTIONS, t.tid, NULL, NULL) ||
+	    tracee_arm(&t, 0, BP_WRITE, 4, &takeover->word) ||
+	    write(tell, &t.tid, sizeof(t.tid)) != sizeof(t.tid))
+		return 1;
+	for (;;) {
+		if (tracee_cont(&t) || tracee_wait(&t, &s) ||
+		    s.info.si_code != TRAP_HWBKPT)
+			return 1;
+		takeover->by_tracer[takeover->n]++;
+	}
+}
+
+TEST(tracer_killed_and_another_takes_over)
+{
+	unsigned long last_of_tracer = 0, i;
+	int status, ends[2];
+	siginfo_t info;
+	pid_t first, tid;
+
+	if (!can_trace(_metadata))
+		return;
+	takeover = shared_alloc(sizeof(*takeover));
+	ASSERT_EQ(0, pipe(ends));
+	first = fork();
+	ASSERT_LE(0, first);
+	if (!first)
+		_exit(trace_until_killed(ends[1]));
+
+	ASSERT_EQ(sizeof(tid), read(ends[0], &tid, sizeof(tid)));
+	while (__atomic_load_n(&takeover->n, __ATOMIC_RELAXED) < 500)
+		sched_yield();
+	ASSERT_EQ(0, kill(first, SIGKILL));
+	ASSERT_EQ(first, waitpid(first, &status, 0));
+	ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL));
+	for (;;) {
+		ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
+		ASSERT_TRUE(WIFSTOPPED(status)) {
+			TH_LOG("tracee ended, wait status %#x", status);
+		}
+		if (WSTOPSIG(status) != SIGTRAP)
+			break;
+		ASSERT_EQ(0, ptrace(PTRACE_GETSIGINFO, tid, NULL, &info));
+		ASSERT_EQ(TRAP_HWBKPT, info.si_code);
+		/* Its handler says that it was seen */
+		ASSERT_EQ(0, ptrace(PTRACE_CONT, tid, NULL, SIGTRAP));
+	}
+	ASSERT_EQ(SIGSTOP, WSTOPSIG(status));
+	while (last_of_tracer < STORES &&
+	       takeover->by_tracer[last_of_tracer + 1])
+		last_of_tracer++;
+	ASSERT_LE(499, last_of_tracer);
+	for (i = 1; i <= STORES; i++) {
+		ASSERT_EQ(i <= last_of_tracer, takeover->by_tracer[i]) {
+			TH_LOG("store %lu", i);
+		}
+		if (i == last_of_tracer || i == last_of_tracer + 1)
+			continue;
+		ASSERT_EQ(i > last_of_tracer, takeover->by_itself[i]) {
+			TH_LOG("store %lu of %d, the tracer saw %lu", i,
+			       STORES, last_of_tracer);
+		}
+	}
+	kill(tid, SIGKILL);
+}
+
+TEST_HARNESS_MAIN
