@@ -232,6 +232,8 @@ static inline int held_start(struct held *h, void (*fn)(void *arg), void *arg)
 	int fd[2];
 	char c;
 
+	h->pid = -1;
+	h->go = -1;
 	if (pipe(fd))
 		return -errno;
 	h->go = fd[1];
