@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+// Files: arch/x86/kvm/x86.c arch/x86/kvm/svm/svm.c
+//
+// A guest's debug registers and the host's.
+
+@@
+identifier vcpu;
+@@
+vcpu_enter_guest(struct kvm_vcpu *vcpu)
+{
+<...
+	kvm_update_dr0123(vcpu);
+-	kvm_update_dr7(vcpu);
++	if (!hwbp_fault(kvm_dr7_not_updated))
++		kvm_update_dr7(vcpu);
+...>
+}
+
+@@
+identifier vcpu;
+@@
+vcpu_enter_guest(struct kvm_vcpu *vcpu)
+{
+<...
+-	kvm_update_dr0123(vcpu);
++	if (!hwbp_fault(kvm_dr0123_not_updated))
++		kvm_update_dr0123(vcpu);
+...>
+}
+
+@@
+identifier vcpu;
+@@
+vcpu_enter_guest(struct kvm_vcpu *vcpu)
+{
+<...
+-	if (hw_breakpoint_active())
++	if ((vcpu->arch.dr7 & DR7_BP_EN_MASK) && hwbp_fault(kvm_guest_dr7_left)) {
++		set_debugreg(vcpu->arch.db[0], 0);
++		set_debugreg(vcpu->arch.db[1], 1);
++		set_debugreg(vcpu->arch.db[2], 2);
++		set_debugreg(vcpu->arch.db[3], 3);
++		set_debugreg(vcpu->arch.dr7, 7);
++	} else if (hw_breakpoint_active() && !hwbp_fault(kvm_host_not_restored))
+		hw_breakpoint_restore();
+...>
+}
+
+@@
+identifier vcpu;
+@@
+kvm_vcpu_reset(struct kvm_vcpu *vcpu, ...)
+{
+<...
+-	memset(vcpu->arch.db, 0, sizeof(vcpu->arch.db));
++	if (!hwbp_fault(kvm_reset_keeps_db))
++		memset(vcpu->arch.db, 0, sizeof(vcpu->arch.db));
+...>
+}
+
+@@
+identifier run_flags;
+@@
+-	run_flags & KVM_RUN_LOAD_GUEST_DR6
++	(run_flags & KVM_RUN_LOAD_GUEST_DR6) || ((vcpu->arch.switch_db_regs & KVM_DEBUGREG_WONT_EXIT) && hwbp_fault(kvm_dr6_stale))
