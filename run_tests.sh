@@ -184,6 +184,8 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") || exit 1
 sid=
 maker=
 reader=
+setsid=
+! command -v setsid >/dev/null 2>&1 || setsid=setsid
 
 # Each program runs as a session of its own: the harness gives each test a
 # process group, tests start tracees, and only the session holds them together.
@@ -221,15 +223,25 @@ kill_session()
 		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
 	fi
 	kill -KILL "$sid" 2>/dev/null
+	sid=
 }
 
 clean_up()
 {
 	trap '' INT TERM HUP PIPE
-	[ -n "$maker" ] && kill "$maker" 2>/dev/null
+	if [ -n "$maker" ]; then
+		# Given the time, what is half made is taken away.
+		# shellcheck disable=SC2046
+		kill "$maker" $(victims) 2>/dev/null
+		for _ in 1 2 3 4 5 6 7 8 9 10; do
+			[ -n "$(victims)" ] || break
+			sleep 0.2
+		done
+	fi
+	# First who would tell that the program was killed.
+	[ -n "$reader" ] && kill -KILL "$reader" 2>/dev/null
 	kill_session
-	[ -n "$reader" ] && kill "$reader" 2>/dev/null
-	wait
+	wait 2>/dev/null
 	rm -rf "$tmp"
 }
 trap clean_up EXIT
@@ -257,16 +269,19 @@ else
 	fi
 	settings=$top/tests/settings
 	# make would do this too, but with an exit status that means a failure.
-	"$top/tools/get-harness.sh" >/dev/null &
+	$setsid "$top/tools/get-harness.sh" >/dev/null &
 	maker=$!
+	sid=$maker
 	wait "$maker" || exit 4
 
 	jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || jobs=1
-	make -s -j "$jobs" -C "$top/tests" OUTPUT="$dir" >&2 &
+	$setsid make -s -j "$jobs" -C "$top/tests" OUTPUT="$dir" >&2 &
 	maker=$!
+	sid=$maker
 	wait "$maker"
 	built=$?
 	maker=
+	sid=
 	programs=$(make -s --no-print-directory -C "$top/tests" \
 		OUTPUT="$dir" emit_tests | sed -e 's/.*://')
 	[ -n "$programs" ] || cannot_run "there is no program to run"
@@ -616,9 +631,6 @@ runner='
 	kill $watchdog
 	echo "$mark$status"
 '
-
-setsid=
-! command -v setsid >/dev/null 2>&1 || setsid=setsid
 
 # run_program PROGRAM NUMBER NOTE
 run_program()

@@ -47,5 +47,7 @@ begin_work()
 one_at_a_time()
 {
 	command -v flock >/dev/null 2>&1 || return 0
-	mkdir -p "$cache" && exec 9>"$cache/lock" && flock 9
+	mkdir -p "$cache" && exec 9>"$cache/lock" && flock 9 &&
+		# Those of someone who was killed.
+		rm -rf "$cache"/tmp.*
 }

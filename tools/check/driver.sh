@@ -301,6 +301,21 @@ interrupted()
 	no_sleepers && [ -z "$(ls "$tmp/scratch")" ]
 }
 
+# As in some containers: then only the program itself can be killed.
+without_proc()
+{
+	programs a=f.pass,f.fail b=f.pass
+	cat >"$tmp/no_proc" <<-'END'
+	exec unshare -m sh -c 'mount -t tmpfs none /proc && exec "$@"' sh "$@"
+	END
+	with_proc=$sh
+	sh="sh $tmp/no_proc $sh"
+	run 1
+	got=$?
+	sh=$with_proc
+	[ $got -eq 0 ] && last_line "2 passed, 1 failed, 0 skipped"
+}
+
 # Lines come when they are printed, not when the program ends.
 as_it_comes()
 {
@@ -347,6 +362,9 @@ for sh in sh bash "busybox ash"; do
 	check "$sh: time limit" times_out
 	check "$sh: processes left behind" left_behind
 	check "$sh: terminated" as_it_comes
+	if unshare -m mount -t tmpfs none /proc 2>/dev/null; then
+		check "$sh: without /proc" without_proc
+	fi
 	if [ -n "$unignore" ]; then
 		check "$sh: interrupted" as_it_comes_int
 	fi
