@@ -8,9 +8,6 @@
  * goes and comes back.  Meanwhile four tracees run, and each trap is exact.
  */
 #include <fcntl.h>
-#include <linux/hw_breakpoint.h>
-#include <linux/membarrier.h>
-#include <linux/perf_event.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -20,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "company.h"
 #include "crew.h"
 #include "harness.h"
 #include "probes.h"
@@ -30,183 +28,42 @@ FIXTURE(beside) {
 	struct crew_area *area;
 	struct tracee t[MEMBERS];
 	struct crew_member m[MEMBERS];
-	int *told;
-	unsigned long *done;
-};
-
-struct company {
-	struct tracee *t;
-	int *told;
-	unsigned long *done;
 };
 
 FIXTURE_VARIANT(beside) {
-	void (*disturb)(struct company *c);
-	bool stops;
+	int kind;
 };
 
-static void storm_of_forks(struct company *c)
-{
-	pid_t pid = fork();
-
-	(void)c;
-	if (!pid)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-}
-
-static void storm_of_vforked_execs(struct company *c)
-{
-	pid_t pid;
-
-	(void)c;
-	pid = fork();
-	if (!pid) {
-		execl("/bin/true", "true", NULL);
-		_exit(0);
-	}
-	waitpid(pid, NULL, 0);
-}
-
-static void storm_of_page_faults(struct company *c)
-{
-	size_t size = 16 * 4096, i;
-	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	(void)c;
-	if (p == MAP_FAILED)
-		return;
-	for (i = 0; i < size; i += 4096)
-		p[i] = 1;
-	munmap(p, size);
-}
-
-static void nothing(int sig)
-{
-	(void)sig;
-}
-
-/* Ten thousand interrupts a second, on whichever CPU */
-static void storm_of_timers(struct company *c)
-{
-	struct sigevent event = {
-		.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
-	};
-	struct itimerspec often = {
-		.it_value.tv_nsec = 100000, .it_interval.tv_nsec = 100000,
-	};
-	timer_t timer;
-
-	signal(SIGUSR1, nothing);
-	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
-	    timer_settime(timer, 0, &often, NULL))
-		_exit(1);
-	while (!__atomic_load_n(c->told, __ATOMIC_RELAXED)) {
-		pause();
-		++*c->done;
-	}
-	timer_delete(timer);
-}
-
-/* The migration threads of both CPUs, and interrupts between them */
-static void storm_of_kernel_threads(struct company *c)
-{
-	int cpus[64], n = allowed_cpus(cpus, 64);
-
-	pin_to_cpu(0, cpus[*c->done % n]);
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
-}
-
-static void storm_of_stops(struct company *c)
-{
-	unsigned int i;
-
-	for (i = 0; i < MEMBERS; i++) {
-		kill(c->t[i].tid, SIGSTOP);
-		kill(c->t[i].tid, SIGCONT);
-	}
-	sched_yield();
-}
-
-/* All refused, since they have a tracer; and none may cost a trap */
-static void storm_of_attaches(struct company *c)
-{
-	unsigned int i;
-
-	for (i = 0; i < MEMBERS; i++) {
-		if (!ptrace(PTRACE_SEIZE, c->t[i].tid, NULL, NULL) ||
-		    !ptrace(PTRACE_ATTACH, c->t[i].tid, NULL, NULL) ||
-		    !ptrace(PTRACE_POKEUSER, c->t[i].tid, dr_offset(7), NULL))
-			_exit(1);
-	}
-}
-
-static int open_breakpoint(const void *addr, pid_t pid, int cpu)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr),
-		.bp_type = HW_BREAKPOINT_W, .bp_len = HW_BREAKPOINT_LEN_4,
-		.bp_addr = (unsigned long)addr, .exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-	int fd = syscall(SYS_perf_event_open, &attr, pid, cpu, -1,
-			 PERF_FLAG_FD_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
-/* A breakpoint of its own on the words that the tracees watch, counted */
-static void storm_of_perf_events(struct company *c)
-{
-	const struct crew_member *m = c->t[0].arg;
-	unsigned long long count = 0;
-	unsigned int i;
-	int fd;
-
-	fd = open_breakpoint(&m->area[0].written, 0, -1);
-	if (fd < 0)
-		_exit(fd == -EACCES || fd == -EPERM ? KSFT_SKIP : 1);
-	for (i = 0; i < 10; i++)
-		probe_store4(&m->area[0].written, i);
-	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
-		fprintf(stderr, "# perf event beside tracees: %llu of 10\n",
-			count);
-		_exit(1);
-	}
-	close(fd);
-}
-
 FIXTURE_VARIANT_ADD(beside, forks) {
-	.disturb = storm_of_forks,
+	.kind = COMPANY_FORKS,
 };
 
 FIXTURE_VARIANT_ADD(beside, execs) {
-	.disturb = storm_of_vforked_execs,
+	.kind = COMPANY_EXECS,
 };
 
 FIXTURE_VARIANT_ADD(beside, page_faults) {
-	.disturb = storm_of_page_faults,
+	.kind = COMPANY_PAGE_FAULTS,
 };
 
 FIXTURE_VARIANT_ADD(beside, timers) {
-	.disturb = storm_of_timers,
+	.kind = COMPANY_TIMERS,
 };
 
 FIXTURE_VARIANT_ADD(beside, kernel_threads) {
-	.disturb = storm_of_kernel_threads,
+	.kind = COMPANY_KERNEL_THREADS,
 };
 
 FIXTURE_VARIANT_ADD(beside, stops_and_continues) {
-	.disturb = storm_of_stops, .stops = true,
+	.kind = COMPANY_STOPS,
 };
 
 FIXTURE_VARIANT_ADD(beside, attaches) {
-	.disturb = storm_of_attaches,
+	.kind = COMPANY_ATTACHES,
 };
 
 FIXTURE_VARIANT_ADD(beside, perf_events) {
-	.disturb = storm_of_perf_events,
+	.kind = COMPANY_PERF_EVENTS,
 };
 
 FIXTURE_SETUP(beside)
@@ -214,13 +71,11 @@ FIXTURE_SETUP(beside)
 	unsigned int i;
 
 	self->area = crew_areas();
-	self->told = shared_alloc(sizeof(*self->told));
-	self->done = shared_alloc(sizeof(*self->done));
 	for (i = 0; i < MEMBERS; i++) {
 		self->m[i] = (struct crew_member){
 			.area = self->area, .nr = i, .of = MEMBERS,
-			.rounds = 30, .armed = true, .pace = CREW_YIELD,
-			.stops = variant->stops };
+			.rounds = 15, .armed = true, .pace = CREW_YIELD,
+			.stops = variant->kind == COMPANY_STOPS };
 		if (!may_go_on(_metadata,
 			       crew_start(&self->t[i], &self->m[i], i % 3),
 			       "start and arm"))
@@ -242,30 +97,17 @@ FIXTURE_TEARDOWN(beside)
  */
 TEST_F(beside, every_trap_is_exact)
 {
-	struct company c = { self->t, self->told, self->done };
-	int status;
-	pid_t pid;
+	struct company c = { .t = self->t, .n = MEMBERS };
+	int err;
 
-	pid = fork();
-	ASSERT_LE(0, pid);
-	while (!pid && !__atomic_load_n(self->told, __ATOMIC_RELAXED)) {
-		variant->disturb(&c);
-		__atomic_add_fetch(self->done, 1, __ATOMIC_RELAXED);
-	}
-	if (!pid)
-		_exit(0);
-	while (!__atomic_load_n(self->done, __ATOMIC_RELAXED) &&
-	       !waitpid(pid, &status, WNOHANG))
-		sched_yield();
-
+	ASSERT_EQ(0, company_start(&c, &company_kinds[variant->kind]));
+	company_came(&c);
 	EXPECT_EQ(0, crew_run(self->t, MEMBERS));
-	__atomic_store_n(self->told, 1, __ATOMIC_RELAXED);
-	if (waitpid(pid, &status, 0) == pid) {
-		if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
-			SKIP(return, "no perf breakpoints");
-		EXPECT_EQ(0, status);
-	}
-	EXPECT_LT(0, *self->done);
+	err = company_stop(&c);
+	if (err == COMPANY_CANNOT)
+		SKIP(return, "no perf breakpoints");
+	EXPECT_EQ(0, err);
+	EXPECT_LT(0, *c.done);
 }
 
 /*

@@ -133,6 +133,7 @@ static void play(struct tracee *t)
 		if (m->pace == CREW_BATON)
 			baton_wait(baton, m->nr);
 		*t->progress = 1 + step;
+		*t->cpu = sched_getcpu();
 		crew_access(m, step);
 		if (m->pace == CREW_BATON)
 			baton_pass(baton, (m->nr + 1) % m->of);

@@ -36,7 +36,11 @@
 struct tracee_page {
 	unsigned long progress;
 	int go;
+	int cpu;
 };
+
+/* How many of the last events a report shows, up to TRACEE_EVENTS */
+unsigned int tracee_events_shown = TRACEE_EVENTS_SHOWN;
 
 /*
  * The watchdog: a thread that waits for an event for TRACEE_WATCHDOG seconds
@@ -280,7 +284,9 @@ int tracee_start(struct tracee *t, enum tracee_how how)
 		return err;
 
 	page = shared_alloc(sizeof(*page));
+	page->cpu = -1;
 	t->progress = &page->progress;
+	t->cpu = &page->cpu;
 
 	t->tid = fork();
 	if (t->tid < 0)
@@ -334,6 +340,7 @@ void tracee_stop(struct tracee *t)
 	if (t->progress)
 		munmap(t->progress, sizeof(struct tracee_page));
 	t->progress = NULL;
+	t->cpu = NULL;
 }
 
 /**
@@ -473,7 +480,9 @@ int tracee_cont(struct tracee *t)
 static void look_at_stop(struct tracee *t, struct stop *s)
 {
 	unsigned int i = t->events++ % TRACEE_EVENTS;
+	struct timespec now;
 
+	clock_gettime(CLOCK_MONOTONIC, &now);
 	memset(&s->info, 0, sizeof(s->info));
 	s->ip = 0;
 	s->dr6 = 0;
@@ -485,6 +494,8 @@ static void look_at_stop(struct tracee *t, struct stop *s)
 	} else {
 		t->tid = -t->tid;
 	}
+	t->log[i].time = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	t->log[i].cpu = t->cpu ? *t->cpu : -1;
 	t->log[i].status = s->status;
 	t->log[i].ip = s->ip;
 	t->log[i].dr6 = s->dr6;
@@ -557,6 +568,27 @@ static unsigned long long read_mem(const void *mem, unsigned int size)
 	}
 }
 
+static const char *count_missed(struct tracee *t)
+{
+	t->missed++;
+	return "MISSED trap";
+}
+
+static const char *count_unexpected(struct tracee *t)
+{
+	t->unexpected++;
+	return "UNEXPECTED trap";
+}
+
+/* An event where no trap is owed, and which is not what was waited for */
+static const char *count_other(struct tracee *t, const struct stop *s)
+{
+	if (WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP)
+		return count_unexpected(t);
+	t->wrong++;
+	return "wrong event";
+}
+
 /**
  * tracee_check_trap() - is this stop the trap that is owed?
  * @t: stopped tracee
@@ -583,9 +615,9 @@ int tracee_check_trap(struct tracee *t, const struct stop *s,
 
 	if (!WIFSTOPPED(s->status) || s->status >> 16 ||
 	    WSTOPSIG(s->status) != SIGTRAP || s->progress > want->progress)
-		wrong = "MISSED trap";
+		wrong = count_missed(t);
 	else if (s->progress < want->progress)
-		wrong = "UNEXPECTED trap";
+		wrong = count_unexpected(t);
 	else if (s->dr6 != dr6)
 		wrong = "wrong DR6";
 	else if (s->ip != ip)
@@ -601,6 +633,7 @@ int tracee_check_trap(struct tracee *t, const struct stop *s,
 		t->traps++;
 		return 0;
 	}
+	t->wrong += *wrong == 'w';
 
 	tracee_report(t, s,
 		      "%s: expected SIGTRAP code %d, slots %#x%s, DR6 %#lx, ip %#lx, access %lu%s",
@@ -631,8 +664,7 @@ int tracee_check_sync(struct tracee *t, const struct stop *s,
 
 	tracee_report(t, s,
 		      "%s: expected its SIGSTOP to itself after access %lu",
-		      WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP ?
-		      "UNEXPECTED trap" : "wrong event", progress);
+		      count_other(t, s), progress);
 	return 1;
 }
 
@@ -649,8 +681,7 @@ int tracee_check_exit(struct tracee *t, const struct stop *s)
 		return 0;
 
 	tracee_report(t, s, "%s: expected its exit with code 0",
-		      WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP ?
-		      "UNEXPECTED trap" : "wrong event");
+		      count_other(t, s));
 	return 1;
 }
 
@@ -731,7 +762,7 @@ int tracee_expect_exit(struct tracee *t)
  * at once, so that tracers that fail side by side do not mix their lines.
  */
 struct picture {
-	char text[8192];
+	char text[16384];
 	size_t len;
 };
 
@@ -884,6 +915,49 @@ static void draw_access(struct picture *p, struct tracee *t, const char *what,
 	draw(p, "#   %s access %lu%s%s\n", what, n, *text ? ": " : "", text);
 }
 
+/* The last events: when, before now and on which CPU, if it says so */
+static void draw_events(struct picture *p, struct tracee *t)
+{
+	unsigned long i = 0;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (t->events > tracee_events_shown)
+		i = t->events - tracee_events_shown;
+	for (; i < t->events; i++) {
+		unsigned int e = i % TRACEE_EVENTS;
+		long long ns = now.tv_sec * 1000000000ULL + now.tv_nsec -
+			       t->log[e].time;
+
+		draw(p, "#   event %lu, %lld us ago", i, ns / 1000);
+		if (t->log[e].cpu >= 0)
+			draw(p, " on CPU %d", t->log[e].cpu);
+		draw(p, ": ");
+		draw_status(p, t->log[e].status);
+		draw(p, ", access %lu, DR6 %#lx, ip %#lx", t->log[e].progress,
+		     t->log[e].dr6, t->log[e].ip);
+		draw_place(p, t->log[e].ip);
+		draw(p, "\n");
+	}
+}
+
+/**
+ * tracee_report_events() - print the last events of a tracee
+ * @t: tracee, perhaps another process's, in shared memory
+ *
+ * To standard error, as tracee_report() does for its own.
+ */
+void tracee_report_events(struct tracee *t)
+{
+	struct picture p = { .len = 0 };
+
+	draw(&p, "#   tracee %u, thread %d, %lu traps verified\n", t->id,
+	     abs(t->tid), t->traps);
+	draw_events(&p, t);
+	if (write(STDERR_FILENO, p.text, p.len) < 0)
+		abort();
+}
+
 /**
  * tracee_report() - print all there is to know about a failure
  * @t: tracee; NULL for none
@@ -896,7 +970,6 @@ static void draw_access(struct picture *p, struct tracee *t, const char *what,
 void tracee_report(struct tracee *t, const struct stop *s, const char *fmt, ...)
 {
 	struct picture p = { .len = 0 };
-	unsigned long i;
 	va_list ap;
 	int n;
 
@@ -928,17 +1001,8 @@ void tracee_report(struct tracee *t, const struct stop *s, const char *fmt, ...)
 		draw_registers(&p, t);
 		draw_cpu(&p, t->tid);
 	}
-	for (i = t && t->events > TRACEE_EVENTS ? t->events - TRACEE_EVENTS : 0;
-	     t && i < t->events; i++) {
-		unsigned int e = i % TRACEE_EVENTS;
-
-		draw(&p, "#   event %lu: ", i);
-		draw_status(&p, t->log[e].status);
-		draw(&p, ", access %lu, DR6 %#lx, ip %#lx", t->log[e].progress,
-		     t->log[e].dr6, t->log[e].ip);
-		draw_place(&p, t->log[e].ip);
-		draw(&p, "\n");
-	}
+	if (t)
+		draw_events(&p, t);
 	draw(&p, "#   %s\n", environment());
 
 	if (write(STDERR_FILENO, p.text, p.len) < 0)

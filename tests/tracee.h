@@ -29,8 +29,9 @@
 #define __printf(fmt, args)	__attribute__((__format__(__printf__, fmt, args)))
 #endif
 
-/* Events kept for the picture */
-#define TRACEE_EVENTS	16
+/* Events kept for the picture, and how many of them it shows by default */
+#define TRACEE_EVENTS		64
+#define TRACEE_EVENTS_SHOWN	16
 
 /* siginfo si_code of a SIGTRAP; uapi asm-generic/siginfo.h */
 #ifndef TRAP_TRACE
@@ -102,7 +103,11 @@ struct trap {
  * @id: for messages, which of many tracees this is
  * @traps: traps verified so far
  * @events: events seen so far
- * @log: the last of them
+ * @missed: traps that did not come
+ * @unexpected: traps that nothing owed
+ * @wrong: other events that were not what was owed
+ * @cpu: where the tracee may say on which CPU it is; shared like @progress
+ * @log: the last events, with the time in ns of CLOCK_MONOTONIC
  */
 struct tracee {
 	pid_t tid;
@@ -114,13 +119,21 @@ struct tracee {
 	unsigned int id;
 	unsigned long traps;
 	unsigned long events;
+	unsigned long missed;
+	unsigned long unexpected;
+	unsigned long wrong;
+	int *cpu;
 	struct {
+		unsigned long long time;
+		int cpu;
 		int status;
 		unsigned long ip;
 		unsigned long dr6;
 		unsigned long progress;
 	} log[TRACEE_EVENTS];
 };
+
+extern unsigned int tracee_events_shown;
 
 void *shared_alloc(size_t size);
 int pin_to_cpu(pid_t tid, int cpu);
@@ -157,6 +170,7 @@ int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
 int tracee_expect_sync(struct tracee *t, unsigned long progress);
 int tracee_expect_exit(struct tracee *t);
 
+void tracee_report_events(struct tracee *t);
 void __printf(3, 4) tracee_report(struct tracee *t, const struct stop *s,
 				  const char *fmt, ...);
 

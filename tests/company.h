@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Company for armed tracees: processes that keep the kernel busy with what
+ * goes through the code that saves, loads, inherits or gives up debug
+ * registers.
+ */
+#ifndef HW_BREAKPOINT_COMPANY_H
+#define HW_BREAKPOINT_COMPANY_H
+
+#include <sys/types.h>
+
+#include "tracee.h"
+
+/* Exit code of company that lacks the right to do what it does */
+#define COMPANY_CANNOT	4
+
+/**
+ * struct company - one process of company
+ * @t: the tracees that it disturbs; args are crew members
+ * @n: how many
+ * @pid: the process
+ * @told: that it is to end
+ * @done: how often it has done what it does
+ */
+struct company {
+	struct tracee *t;
+	unsigned int n;
+	pid_t pid;
+	int *told;
+	unsigned long *done;
+};
+
+/**
+ * struct company_kind - what company does
+ * @name: for messages
+ * @disturb: does it once
+ */
+struct company_kind {
+	const char *name;
+	void (*disturb)(struct company *c);
+};
+
+enum {
+	COMPANY_FORKS,
+	COMPANY_EXECS,
+	COMPANY_PAGE_FAULTS,
+	COMPANY_TIMERS,
+	COMPANY_KERNEL_THREADS,
+	COMPANY_STOPS,
+	COMPANY_ATTACHES,
+	COMPANY_PERF_EVENTS,
+	COMPANY_KINDS,
+};
+
+extern const struct company_kind company_kinds[COMPANY_KINDS];
+
+int open_breakpoint(const void *addr, pid_t pid, int cpu);
+int company_start(struct company *c, const struct company_kind *kind);
+void company_came(struct company *c);
+int company_stop(struct company *c);
+
+#endif /* HW_BREAKPOINT_COMPANY_H */
