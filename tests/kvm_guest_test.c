@@ -156,6 +156,7 @@ struct vcpu {
 	struct event owed[GUEST_LOG];
 	unsigned int n_owed;
 	__u64 exits;
+	__u64 fewest;
 	bool lazy;
 	bool user;
 };
@@ -393,21 +394,21 @@ static void vcpu_destroy(struct vcpu *v)
 	memset(v, 0, sizeof(*v));
 }
 
+#define CPUID_MAX	256
+
 /* All that KVM can give; without it there is no long mode and no x2APIC */
 static const char *vcpu_cpuid(struct vcpu *v)
 {
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entry[256];
-	} *all = calloc(1, sizeof(*all));
+	struct kvm_cpuid2 *all;
 	const char *failed = NULL;
 
+	all = calloc(1, sizeof(*all) + CPUID_MAX * sizeof(all->entries[0]));
 	if (!all)
 		return "memory";
-	all->head.nent = 256;
-	if (ioctl(v->vm->kvm, KVM_GET_SUPPORTED_CPUID, &all->head))
+	all->nent = CPUID_MAX;
+	if (ioctl(v->vm->kvm, KVM_GET_SUPPORTED_CPUID, all))
 		failed = "KVM_GET_SUPPORTED_CPUID";
-	else if (ioctl(v->fd, KVM_SET_CPUID2, &all->head))
+	else if (ioctl(v->fd, KVM_SET_CPUID2, all))
 		failed = "KVM_SET_CPUID2";
 	free(all);
 	return failed;
@@ -883,15 +884,25 @@ static bool guest_run(struct vcpu *v, const char *what)
 }
 
 /*
- * Did the guest write its registers without an exit each?  The first access
+ * Did the guest access its registers without an exit each?  The first access
  * exits, and so does the OUT at the end; other exits (timer interrupts of the
- * host) only add to the count.  Where nothing but the OUT exits, KVM either
- * emulates MOV DR in software or the CPU switches the registers by itself.
+ * host) only add to the count, so that the fewest of several runs tell.  Where
+ * nothing but the OUT ever exits, KVM either emulates MOV DR in software or the
+ * CPU switches the registers by itself.
  */
+static void forget_lazy(struct vcpu *v)
+{
+	v->fewest = ~0ULL;
+	v->lazy = false;
+}
+
 static void note_lazy(struct vcpu *v, unsigned int dr_accesses)
 {
-	if (v->exits_at >= 0 && v->exits >= 2 && v->exits < dr_accesses)
-		v->lazy = true;
+	if (v->exits_at < 0)
+		return;
+	if (v->exits < v->fewest)
+		v->fewest = v->exits;
+	v->lazy = v->fewest >= 2 && v->fewest < dr_accesses;
 }
 
 /* ---- the host's own breakpoints ----------------------------------------- */
@@ -1093,6 +1104,7 @@ static bool run_armed_thread(int cpu)
  * Returns false where the test is skipped and has to return.
  */
 #define LAZY_READS	32
+#define LAZY_RUNS	5
 
 static bool may_use(struct __test_metadata *_metadata, struct vcpu *v,
 		    const char *failed)
@@ -1104,9 +1116,11 @@ static bool may_use(struct __test_metadata *_metadata, struct vcpu *v,
 		     strerror(errno));
 	guest_begin(v);
 	guest_out(v, PORT_STEP);
-	for (i = 0; i < LAZY_READS; i++)
+	for (i = 0; i < LAZY_RUNS * LAZY_READS; i++) {
 		guest_get_dr(v, i % DR_SLOTS, saved(v, 0));
-	guest_out(v, PORT_STEP);
+		if (i % LAZY_READS == LAZY_READS - 1)
+			guest_out(v, PORT_STEP);
+	}
 	if (guest_start(v) || vcpu_run(v))
 		SKIP(return false, "no usable KVM: KVM_RUN: %s",
 		     strerror(errno));
@@ -1116,8 +1130,11 @@ static bool may_use(struct __test_metadata *_metadata, struct vcpu *v,
 		     v->run->exit_reason);
 
 	/* From here on nothing is an excuse, and only what is found is noted */
-	ASSERT_TRUE(run_to(v, PORT_STEP));
-	note_lazy(v, LAZY_READS);
+	forget_lazy(v);
+	for (i = 0; i < LAZY_RUNS; i++) {
+		ASSERT_TRUE(run_to(v, PORT_STEP));
+		note_lazy(v, LAZY_READS);
+	}
 	return true;
 }
 
@@ -1258,15 +1275,15 @@ TEST_F(guest, lazy_path_is_taken)
 	for (i = 0; i < 100; i++)
 		guest_set_dr(v, i % DR_SLOTS, 0x1000 * i);
 	guest_out(v, PORT_STEP);
-	v->lazy = false;
-	for (i = 0; i < 10 && !v->lazy; i++) {
+	forget_lazy(v);
+	for (i = 0; i < 10; i++) {
 		ASSERT_TRUE(guest_run(v, "writing DRs"));
 		note_lazy(v, 100);
 	}
 	if (!v->lazy)
 		SKIP(return, "never taken: %llu exits for 100 writes and an OUT",
-		     v->exits);
-	TH_LOG("taken: %llu exits for 100 writes and an OUT", v->exits);
+		     v->fewest);
+	TH_LOG("taken: %llu exits for 100 writes and an OUT", v->fewest);
 }
 
 /* Several in one stop: both bits, one trap */
@@ -1608,7 +1625,7 @@ TEST_F(after_exit, next_trap_comes)
 	struct vcpu *v = &self->v;
 	unsigned int round, exit, i;
 
-	v->lazy = false;
+	forget_lazy(v);
 	for (round = 0; round < 2 * DR_SLOTS; round++) {
 		guest_set_of(v, self->bp, round / 2);
 		guest_begin(v);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What lab.sh has the emulated host do, and the guest Linux in that:
-#   in-host.sh test | faults [N...] | report [SECONDS]
+#   in-host.sh test | faults [NAME...] | report [SECONDS]
 #   in-host.sh load KIND SECONDS      one load until it loses a trap
 #
 # Runs under busybox ash.  Sleeps only wait for the machine beside; no verdict
@@ -10,7 +10,7 @@
 
 cd /suite || exit 1
 known=/suite/tcg-kvm.txt
-switch=/sys/module/kvm/parameters/hwbp_fault
+more=/sys/module/kvm/parameters/hwbp_more
 
 now()
 {
@@ -51,23 +51,35 @@ failures()
 	done
 }
 
+# choose NAME: the bug that KVM has from now on
+choose()
+{
+	case $1 in
+	reload_on_load_only) echo none >/proc/hwbp_fault && echo 1 >$more ;;
+	dr6_not_read_back) echo none >/proc/hwbp_fault && echo 2 >$more ;;
+	*) echo 0 >$more && echo "$1" >/proc/hwbp_fault ;;
+	esac
+}
+
 faults()
 {
 	missed=0
-	[ $# -gt 0 ] || set -- 0 1 2 3 4 5 6 7
-	for n; do
-		echo "$n" >$switch || return 1
+	# shellcheck disable=SC2046 # a list of names
+	[ $# -gt 0 ] || set -- none $(sed -n 's/^\(kvm_[^ ]*\) .*/\1/p' /proc/hwbp_fault) \
+		reload_on_load_only dr6_not_read_back
+	for name; do
+		choose "$name" || return 1
 		start=$(now)
 		failures kvm_guest_test_64 >/tmp/caught
 		all=$(since "$start")
-		echo 0 >$switch
+		choose none
 		if [ -s /tmp/caught ]; then
-			echo "fault $n: caught after $(head -n 1 /tmp/caught | cut -d' ' -f1) s of $all s, by $(wc -l </tmp/caught) tests"
+			echo "$name: caught after $(head -n 1 /tmp/caught | cut -d' ' -f1) s of $all s, by $(wc -l </tmp/caught) tests"
 			sed 's/^[^ ]* /    /' /tmp/caught
-			[ "$n" != 0 ] || missed=1
+			[ "$name" != none ] || missed=1
 		else
-			echo "fault $n: nothing failed, $all s"
-			[ "$n" = 0 ] || missed=1
+			echo "$name: nothing failed, $all s"
+			[ "$name" = none ] || missed=1
 		fi
 	done
 	return $missed
@@ -169,19 +181,18 @@ report()
 	seconds=${1:-20}
 	storm=storm_test_64
 	[ -x ./$storm ] || storm=tracees_test_64
-	for n in 0 1; do
-		echo $n >$switch || return 1
-		echo "fault $n: kvm_guest_test"
-		faults $n | sed -n '1s/^fault/    fault/p'
-		echo $n >$switch
-		echo "fault $n: $storm in a guest Linux and in the host"
+	for name in none kvm_dr7_not_updated; do
+		echo "$name: kvm_guest_test"
+		faults $name | sed -n '1s/^[^:]*:/   /p'
+		choose $name || return 1
+		echo "$name: $storm in a guest Linux and in the host"
 		beside $storm $storm "$seconds"
-		echo "fault $n: the report's loop in a guest Linux and in the host"
+		echo "$name: the report's loop in a guest Linux and in the host"
 		beside report1 report0 "$seconds"
-		echo "fault $n: the report's loop in two guest Linux"
+		echo "$name: the report's loop in two guest Linux"
 		two_guests "$seconds"
+		choose none
 	done
-	echo 0 >$switch
 }
 
 what=$1

@@ -6,13 +6,14 @@
 #
 # Usage: lab.sh test             the good KVM: must pass but for what
 #                                tools/known-failures/tcg-kvm.txt names
-#        lab.sh faults [N...]    each bug of put-faults.sh: must be caught
+#        lab.sh faults [NAME...] each bug of tools/lab/faults that needs a guest, and
+#                                those of more-faults.sh: must be caught
 #        lab.sh report [SECONDS] the report's experiment: a guest Linux beside the
 #                                same load in the host, on the good and the broken
 #                                KVM, with the time to the first lost trap
 #
 # Everything is built once, into .cache/lab/kvm.  Needs what build-qemu.sh needs,
-# and a compiler, bc, flex, bison, libelf-dev, cpio, busybox-static, 4 GB and
+# and a compiler, coccinelle, bc, flex, bison, libelf-dev, cpio, busybox-static, 4 GB and
 # about fifteen minutes for the first time; LINUX=DIR uses a kernel source that is
 # there (it is copied, not touched).
 
@@ -56,7 +57,8 @@ source_tree()
 kernel()
 {
 	source_tree
-	"$here/put-faults.sh" "$dir/linux"
+	"$top/tools/lab/faults/apply.sh" "$dir/linux"
+	"$here/more-faults.sh" "$dir/linux"
 	mkdir -p "$dir/build"
 	make -s -C "$dir/linux" O="$dir/build" tinyconfig
 	(cd "$dir/linux" && scripts/kconfig/merge_config.sh -m -O "$dir/build" \
