@@ -193,17 +193,14 @@ setsid=
 victims()
 {
 	[ -n "$sid" ] || return
-	for stat in /proc/[0-9]*/stat; do
-		# A name may hold blanks and parentheses: state, parent, group
-		# and session come behind the last one.
-		{ read -r line <"$stat"; } 2>/dev/null || continue
-		pid=${line%% *}
-		# shellcheck disable=SC2086 # words
-		set -- ${line##*) }
-		case $4:$1 in
-		"$sid":[!ZX]) echo "$pid" ;;
-		esac
-	done
+	# A name may hold blanks and parentheses: state, parent, group and session
+	# come behind the last one.
+	cat /proc/[0-9]*/stat 2>/dev/null | awk -v sid="$sid" '{
+		pid = $1
+		sub(/.*\) /, "")
+		if ($4 == sid && $1 !~ /[ZX]/)
+			print pid
+	}'
 }
 
 kill_session()
