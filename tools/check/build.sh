@@ -36,7 +36,7 @@ programs()
 verdicts()
 {
 	for prog in "$tmp/$1"/*_64 "$tmp/$1"/*_32; do
-		[ ! -x "$prog" ] || timeout -k 5 120 "$prog" 2>/dev/null |
+		[ ! -x "$prog" ] || timeout -k 5 60 "$prog" 2>/dev/null |
 			sed -n "s/^\(ok\|not ok\) [0-9]* \([^# ]*\).*/${prog##*/} \1 \2/p"
 	done
 }
