@@ -244,8 +244,7 @@ TEST_F(perf_cpu, refuses_tracers)
 
 /*
  * After each of these, four slots have to be free on every CPU again.
- * Regression tests for the kind of c790b0ad23f4, 45a73372efe4 and
- * 8b4d801b2b12, all of which lost slots for good.
+ * Three times from 2010 to 2013 the kernel miscounted, and lost slots for good.
  */
 FIXTURE(slots_back_after) {
 	int unused;

@@ -1009,7 +1009,7 @@ TEST_F(perf_refused, cpu_entry_area)
 	}
 }
 
-/* Address 0 is one like others: regression test for 84d710926797 */
+/* Address 0 is one like others; in 2010 it was refused for a while */
 TEST_F(perf_refused, not_address_zero)
 {
 	unsigned int len;
@@ -1147,7 +1147,7 @@ static bool kernel_access(int pipe[2])
 	return write(pipe[1], MIDDLE, 4) == 4 && read(pipe[0], MIDDLE, 4) == 4;
 }
 
-/* Regression test for 73266fc1df2f, before which the kernel's were counted */
+/* Until 2010 exclude_kernel did not keep the kernel's accesses out */
 TEST_F(perf_exclude, kernel)
 {
 	int fd = perf_try(&self->attr, 0, -1);
