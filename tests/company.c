@@ -20,6 +20,8 @@
 #include "crew.h"
 #include "probes.h"
 
+#define COMPANY_PAGE	4096
+
 static void forks(struct company *c)
 {
 	pid_t pid = fork();
@@ -98,8 +100,13 @@ static void stops(struct company *c)
 	unsigned int i;
 
 	for (i = 0; i < c->n; i++) {
-		kill(c->t[i].tid, SIGSTOP);
-		kill(c->t[i].tid, SIGCONT);
+		/* One that has ended is no more a thread, and 0 is all of us */
+		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+
+		if (tid > 0) {
+			kill(tid, SIGSTOP);
+			kill(tid, SIGCONT);
+		}
 	}
 	sched_yield();
 }
@@ -110,9 +117,12 @@ static void attaches(struct company *c)
 	unsigned int i;
 
 	for (i = 0; i < c->n; i++) {
-		if (!ptrace(PTRACE_SEIZE, c->t[i].tid, NULL, NULL) ||
-		    !ptrace(PTRACE_ATTACH, c->t[i].tid, NULL, NULL) ||
-		    !ptrace(PTRACE_POKEUSER, c->t[i].tid, dr_offset(7), NULL))
+		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+
+		if (tid > 0 &&
+		    (!ptrace(PTRACE_SEIZE, tid, NULL, NULL) ||
+		     !ptrace(PTRACE_ATTACH, tid, NULL, NULL) ||
+		     !ptrace(PTRACE_POKEUSER, tid, dr_offset(7), NULL)))
 			_exit(1);
 	}
 }
@@ -182,8 +192,9 @@ const struct company_kind company_kinds[COMPANY_KINDS] = {
  */
 int company_start(struct company *c, const struct company_kind *kind)
 {
-	c->told = shared_alloc(sizeof(*c->told));
-	c->done = shared_alloc(sizeof(*c->done));
+	c->did = 0;
+	c->done = shared_alloc(COMPANY_PAGE);
+	c->told = (int *)(c->done + 1);
 	c->pid = fork();
 	if (c->pid < 0)
 		return -errno;
@@ -222,7 +233,9 @@ int company_stop(struct company *c)
 	int status;
 
 	__atomic_store_n(c->told, 1, __ATOMIC_RELAXED);
-	if (waitpid(c->pid, &status, 0) != c->pid || !WIFEXITED(status))
-		return 1;
-	return WEXITSTATUS(status);
+	c->did = __atomic_load_n(c->done, __ATOMIC_RELAXED);
+	if (waitpid(c->pid, &status, 0) != c->pid)
+		status = 1;
+	munmap(c->done, COMPANY_PAGE);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

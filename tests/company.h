@@ -20,7 +20,8 @@
  * @n: how many
  * @pid: the process
  * @told: that it is to end
- * @done: how often it has done what it does
+ * @done: how often it has done what it does, while it runs
+ * @did: the same, once it has been stopped
  */
 struct company {
 	struct tracee *t;
@@ -28,6 +29,7 @@ struct company {
 	pid_t pid;
 	int *told;
 	unsigned long *done;
+	unsigned long did;
 };
 
 /**
