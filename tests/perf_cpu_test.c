@@ -23,8 +23,13 @@
 
 #define MAX_CPUS	8
 
-/* Milliseconds for others to let go of their slots */
+/* Tries, a millisecond apart, for others to let go of their slots */
 #define PATIENCE	10000
+
+/* Fewer before a test has begun: where nobody lets go, all tests would wait */
+#define SETUP_PATIENCE	300
+
+static int patience = SETUP_PATIENCE;
 
 /* An address of ours that no other program is likely to use */
 #define UNLIKELY	0x2a5a5000UL
@@ -66,7 +71,7 @@ static int open_on_cpu(int cpu, int *fd, int n)
 		}
 		if (err)
 			close_all(fd, i);
-		if (err != -ENOSPC || tries >= PATIENCE)
+		if (err != -ENOSPC || tries >= patience)
 			return err;
 		poll(NULL, 0, 1);
 	}
@@ -79,7 +84,7 @@ static int try_patiently(struct perf_event_attr *attr, pid_t pid, int cpu)
 
 	for (tries = 0; ; tries++) {
 		fd = perf_try(attr, pid, cpu);
-		if (fd != -ENOSPC || tries >= PATIENCE)
+		if (fd != -ENOSPC || tries >= patience)
 			return fd;
 		poll(NULL, 0, 1);
 	}
@@ -112,7 +117,8 @@ static bool usable(struct __test_metadata *_metadata)
 
 	err = slots_free();
 	if (err == -ENOSPC)
-		SKIP(return false, "others use breakpoints all the time");
+		SKIP(return false, "slots are in use, or have been lost");
+	patience = PATIENCE;
 	return may_go_on(_metadata, err, "breakpoint on a CPU");
 }
 
