@@ -10,7 +10,7 @@ cd "$(dirname "$0")/check" || exit 1
 [ $# -gt 0 ] || set -- *.sh
 
 log=$(mktemp "${TMPDIR:-/tmp}/hwbp-check.XXXXXX") || exit 1
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log" "$log.part"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
