@@ -1,0 +1,1008 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Watched memory that the kernel accesses for the thread.
+ *
+ * The debug registers stay armed in the kernel, so its copies into and out of
+ * a watched buffer do raise #DB there.  A tracer is promised not to hear of
+ * it: ptrace's breakpoints exclude the kernel (ptrace_breakpoint_init() in
+ * include/linux/hw_breakpoint.h) and exc_debug_kernel() sends no signal.  But
+ * it turns DR7 off and on again, it has RF, DR6 and BTF in its hands, and it
+ * may be in the middle of anything.  So what counts is what comes afterwards:
+ * every trap of the thread's own is there, and DR6 holds nothing of the
+ * kernel's.
+ */
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/perf_event.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#if __GLIBC_PREREQ(2, 35)
+#include <sys/rseq.h>
+#endif
+
+#include "harness.h"
+#include "probes.h"
+
+#define VALUE	0x123
+
+/**
+ * struct watched - memory that is watched, and the way around
+ * @word: watched address
+ * @alias: the same memory at an address that is not
+ */
+struct watched {
+	unsigned int *word;
+	unsigned int *alias;
+};
+
+/* In the middle of a page: enough room on both sides for any structure */
+static void watched_alloc(struct watched *w)
+{
+	char *page = shared_alloc(4096), *alias;
+
+	/* Of size 0: a second mapping of the same pages, mremap(2) */
+	alias = mremap(page, 0, 4096, MREMAP_MAYMOVE);
+	if (alias == MAP_FAILED) {
+		perror("# no alias");
+		exit(1);
+	}
+	w->word = (unsigned int *)(page + 1024);
+	w->alias = (unsigned int *)(alias + 1024);
+}
+
+/* What the system calls below return: 0, or a negative errno; -EIO: not as it should */
+static int is(long seen, long want)
+{
+	if (seen == want)
+		return 0;
+	return seen < 0 ? -errno : -EIO;
+}
+
+static int is_value(const struct watched *w, unsigned int want)
+{
+	return *w->alias == want ? 0 : -EIO;
+}
+
+/* A pair of descriptors, and what goes through it */
+static int with_pair(int (*pair)(int fd[2]), struct watched *w,
+		     int (*use)(int fd[2], struct watched *w))
+{
+	int fd[2], err;
+
+	if (pair(fd))
+		return -errno;
+	err = use(fd, w);
+	close(fd[0]);
+	close(fd[1]);
+	return err;
+}
+
+static int socket_pair(int fd[2])
+{
+	return socketpair(AF_UNIX, SOCK_DGRAM, 0, fd);
+}
+
+#define MSG(word)							\
+	struct iovec iov = { .iov_base = (word), .iov_len = 4 };	\
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 }
+
+static int put_value(int fd)
+{
+	unsigned int value = VALUE;
+
+	return is(write(fd, &value, 4), 4);
+}
+
+static int take_value(int fd)
+{
+	unsigned int value = 0;
+	int err = is(read(fd, &value, 4), 4);
+
+	return err ? err : is(value, VALUE);
+}
+
+static int use_read(int fd[2], struct watched *w)
+{
+	int err = put_value(fd[1]);
+
+	if (!err)
+		err = is(read(fd[0], w->word, 4), 4);
+	return err ? err : is_value(w, VALUE);
+}
+
+static int use_write(int fd[2], struct watched *w)
+{
+	int err;
+
+	*w->alias = VALUE;
+	err = is(write(fd[1], w->word, 4), 4);
+	return err ? err : take_value(fd[0]);
+}
+
+static int use_readv(int fd[2], struct watched *w)
+{
+	MSG(w->word);
+	int err = put_value(fd[1]);
+
+	if (!err)
+		err = is(readv(fd[0], msg.msg_iov, msg.msg_iovlen), 4);
+	return err ? err : is_value(w, VALUE);
+}
+
+static int use_writev(int fd[2], struct watched *w)
+{
+	MSG(w->word);
+	int err;
+
+	*w->alias = VALUE;
+	err = is(writev(fd[1], msg.msg_iov, msg.msg_iovlen), 4);
+	return err ? err : take_value(fd[0]);
+}
+
+static int use_recvmsg(int fd[2], struct watched *w)
+{
+	MSG(w->word);
+	int err = put_value(fd[1]);
+
+	if (!err)
+		err = is(recvmsg(fd[0], &msg, 0), 4);
+	return err ? err : is_value(w, VALUE);
+}
+
+static int use_sendmsg(int fd[2], struct watched *w)
+{
+	MSG(w->word);
+	int err;
+
+	*w->alias = VALUE;
+	err = is(sendmsg(fd[1], &msg, 0), 4);
+	return err ? err : take_value(fd[0]);
+}
+
+static int use_getsockopt(int fd[2], struct watched *w)
+{
+	socklen_t len = 4;
+	int err = is(getsockopt(fd[0], SOL_SOCKET, SO_TYPE, w->word, &len), 0);
+
+	return err ? err : is_value(w, SOCK_DGRAM);
+}
+
+static int use_setsockopt(int fd[2], struct watched *w)
+{
+	socklen_t len = 4;
+	int on = 0, err;
+
+	*w->alias = 1;
+	err = is(setsockopt(fd[0], SOL_SOCKET, SO_PASSCRED, w->word, 4), 0);
+	if (!err)
+		err = is(getsockopt(fd[0], SOL_SOCKET, SO_PASSCRED, &on, &len),
+			 0);
+	return err ? err : is(on, 1);
+}
+
+static int use_ioctl(int fd[2], struct watched *w)
+{
+	int err = put_value(fd[1]);
+
+	if (!err)
+		err = is(ioctl(fd[0], FIONREAD, w->word), 0);
+	return err ? err : is_value(w, 4);
+}
+
+/* The watched word is events and revents: read and written */
+static int use_poll(int fd[2], struct watched *w)
+{
+	struct pollfd *p = (struct pollfd *)(w->word - 1);
+	struct pollfd *alias = (struct pollfd *)(w->alias - 1);
+	int err;
+
+	alias->fd = fd[1];
+	alias->events = POLLOUT;
+	alias->revents = 0;
+	err = is(poll(p, 1, -1), 1);
+	return err ? err : is(alias->revents, POLLOUT);
+}
+
+static int use_select(int fd[2], struct watched *w)
+{
+	fd_set *set = (fd_set *)w->word, *alias = (fd_set *)w->alias;
+	int err;
+
+	FD_ZERO(alias);
+	FD_SET(fd[0], alias);
+	FD_SET(fd[1], alias);
+	err = is(select(fd[1] + 1, NULL, set, NULL, NULL), 1);
+	return err ? err : is(FD_ISSET(fd[0], alias), 0);
+}
+
+static int use_epoll(int fd[2], struct watched *w)
+{
+	struct epoll_event *event = (struct epoll_event *)w->word;
+	int err, ep = epoll_create1(0);
+
+	if (ep < 0)
+		return -errno;
+	*w->alias = EPOLLOUT;
+	err = is(epoll_ctl(ep, EPOLL_CTL_ADD, fd[1], event), 0);
+	*w->alias = 0;
+	if (!err)
+		err = is(epoll_wait(ep, event, 1, -1), 1);
+	close(ep);
+	return err ? err : is_value(w, EPOLLOUT);
+}
+
+static int do_read(struct watched *w)
+{
+	return with_pair(pipe, w, use_read);
+}
+
+static int do_write(struct watched *w)
+{
+	return with_pair(pipe, w, use_write);
+}
+
+static int do_readv(struct watched *w)
+{
+	return with_pair(pipe, w, use_readv);
+}
+
+static int do_writev(struct watched *w)
+{
+	return with_pair(pipe, w, use_writev);
+}
+
+static int do_recvmsg(struct watched *w)
+{
+	return with_pair(socket_pair, w, use_recvmsg);
+}
+
+static int do_sendmsg(struct watched *w)
+{
+	return with_pair(socket_pair, w, use_sendmsg);
+}
+
+static int do_getsockopt(struct watched *w)
+{
+	return with_pair(socket_pair, w, use_getsockopt);
+}
+
+static int do_setsockopt(struct watched *w)
+{
+	return with_pair(socket_pair, w, use_setsockopt);
+}
+
+static int do_ioctl(struct watched *w)
+{
+	return with_pair(pipe, w, use_ioctl);
+}
+
+static int do_poll(struct watched *w)
+{
+	return with_pair(pipe, w, use_poll);
+}
+
+static int do_select(struct watched *w)
+{
+	return with_pair(pipe, w, use_select);
+}
+
+static int do_epoll(struct watched *w)
+{
+	return with_pair(pipe, w, use_epoll);
+}
+
+static int do_eventfd(struct watched *w)
+{
+	int err, fd = eventfd(VALUE, 0);
+
+	if (fd < 0)
+		return -errno;
+	err = is(read(fd, w->word, 8), 8);
+	close(fd);
+	return err ? err : is_value(w, VALUE);
+}
+
+static int do_pipe(struct watched *w)
+{
+	int err;
+
+	w->alias[0] = 0;
+	w->alias[1] = 0;
+	err = is(syscall(SYS_pipe2, w->word, 0), 0);
+	if (err)
+		return err;
+	err = is(close(w->alias[0]), 0);
+	return err ? err : is(close(w->alias[1]), 0);
+}
+
+static int do_futex_wait(struct watched *w)
+{
+	*w->alias = 1;
+	if (!syscall(SYS_futex, w->word, FUTEX_WAIT, 2, NULL, NULL, 0))
+		return -EIO;
+	return errno == EAGAIN ? 0 : -errno;
+}
+
+static int do_futex_wake_op(struct watched *w)
+{
+	int op = FUTEX_OP(FUTEX_OP_SET, VALUE, FUTEX_OP_CMP_EQ, 0);
+	unsigned int other = 0;
+	int err = is(syscall(SYS_futex, &other, FUTEX_WAKE_OP, 0, NULL, w->word,
+			     op), 0);
+
+	return err ? err : is_value(w, VALUE);
+}
+
+static int do_futex_lock_pi(struct watched *w)
+{
+	int err = is(syscall(SYS_futex, w->word, FUTEX_LOCK_PI, 0, NULL, NULL,
+			     0), 0);
+
+	if (!err)
+		err = is_value(w, syscall(SYS_gettid));
+	if (!err)
+		err = is(syscall(SYS_futex, w->word, FUTEX_UNLOCK_PI, 0, NULL,
+				 NULL, 0), 0);
+	return err ? err : is_value(w, 0);
+}
+
+static int do_getcwd(struct watched *w)
+{
+	int err;
+
+	if (chdir("/"))
+		return -errno;
+	err = is(syscall(SYS_getcwd, w->word, 64), 2);
+	return err ? err : is(*(char *)w->alias, '/');
+}
+
+static int do_open(struct watched *w)
+{
+	int fd;
+
+	*w->alias = '/';
+	fd = syscall(SYS_openat, AT_FDCWD, w->word, O_RDONLY | O_DIRECTORY, 0);
+	return fd < 0 ? -errno : is(close(fd), 0);
+}
+
+static int do_uname(struct watched *w)
+{
+	int err = is(syscall(SYS_uname, w->word), 0);
+
+	return err ? err : is(strncmp((char *)w->alias, "Linu", 4), 0);
+}
+
+static int do_clock_gettime(struct watched *w)
+{
+	*w->alias = -1U;
+	if (syscall(SYS_clock_gettime, CLOCK_MONOTONIC, w->word))
+		return -errno;
+	return *w->alias != -1U ? 0 : -EIO;
+}
+
+static int do_nanosleep(struct watched *w)
+{
+	memset(w->alias, 0, sizeof(struct timespec));
+	return is(syscall(SYS_nanosleep, w->word, NULL), 0);
+}
+
+static int do_prctl(struct watched *w)
+{
+	int err;
+
+	*w->alias = 'x';
+	err = is(prctl(PR_SET_NAME, w->word), 0);
+	*w->alias = 0;
+	if (!err)
+		err = is(prctl(PR_GET_NAME, w->word), 0);
+	return err ? err : is_value(w, 'x');
+}
+
+static int do_sigprocmask(struct watched *w)
+{
+	int err = is(syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, w->word, 8),
+		     0);
+
+	if (!err)
+		err = is(syscall(SYS_rt_sigprocmask, SIG_SETMASK, w->word, NULL,
+				 8), 0);
+	return err;
+}
+
+static int do_getaffinity(struct watched *w)
+{
+	return syscall(SYS_sched_getaffinity, 0, 1024, w->word) > 0 ? 0 : -errno;
+}
+
+static int do_getrandom(struct watched *w)
+{
+	return is(syscall(SYS_getrandom, w->word, 4, 0), 4);
+}
+
+/* Its end raises no SIGCHLD, which would be one more stop for the tracer */
+static pid_t child_that_exits(unsigned int *parent_tid)
+{
+	pid_t pid = syscall(SYS_clone, parent_tid ? CLONE_PARENT_SETTID : 0, 0,
+			    parent_tid, 0, 0);
+
+	if (!pid)
+		_exit(5);
+	return pid;
+}
+
+static int do_wait(struct watched *w)
+{
+	pid_t pid = child_that_exits(NULL);
+	int err;
+
+	if (pid < 0)
+		return -errno;
+	err = is(syscall(SYS_wait4, pid, w->word, __WALL, NULL), pid);
+	return err ? err : is_value(w, 0x500);
+}
+
+static int do_clone(struct watched *w)
+{
+	pid_t pid = child_that_exits(w->word);
+	int err;
+
+	if (pid < 0)
+		return -errno;
+	err = is_value(w, pid);
+	return is(waitpid(pid, NULL, __WALL), pid) ? -EIO : err;
+}
+
+/* The remote side is read through a kernel mapping, the local one as it is */
+static int do_process_vm_readv(struct watched *w)
+{
+	unsigned int value = VALUE;
+	struct iovec local = { w->word, 4 }, remote = { &value, 4 };
+	int err = is(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), 4);
+
+	if (!err)
+		err = is_value(w, VALUE);
+	*w->alias = 0;
+	if (!err)
+		err = is(process_vm_writev(getpid(), &remote, 1, &local, 1, 0),
+			 4);
+	return err ? err : is_value(w, VALUE);
+}
+
+/*
+ * Closing the last software event of its kind turns a static key off, opening
+ * the first one turns it on (sw_perf_event_destroy() and perf_swevent_init()
+ * in kernel/events/core.c): kernel text is patched, by this thread.  It is
+ * written through a temporary mm, for which breakpoints are turned off and on.
+ *
+ * Regression test for 9020d3956317.
+ */
+static int do_patch_text(struct watched *w)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_EMULATION_FAULTS,
+		.exclude_kernel = 1,
+		.exclude_hv = 1,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+	unsigned long long count = 0;
+	int err;
+
+	if (fd < 0)
+		return errno == ENOENT ? -ENOSYS : -errno;
+	w->alias[1] = -1U;
+	/* The upper half of the count: another access while text is patched */
+	err = is(read(fd, &count, 8), 8);
+	if (!err)
+		err = is(read(fd, w->word, 8), 8);
+	close(fd);
+	return err ? err : is(w->alias[1], 0);
+}
+
+struct access {
+	struct watched user, kernel;
+	int (*access)(struct watched *w);
+	int err;
+	unsigned long sink;
+};
+
+static void user_and_kernel(struct tracee *t)
+{
+	struct access *a = t->arg;
+
+	for (;;) {
+		*a->user.alias = 0;
+		*a->kernel.alias = 0;
+		*t->progress = 1;
+		probe_store4(a->user.word, 0);
+		*t->progress = 2;
+		a->err = a->access(&a->kernel);
+		tracee_sync();
+		*t->progress = 3;
+		a->err = a->access(&a->user);
+		*t->progress = 4;
+		probe_load4(a->user.word, 0);
+		*t->progress = 5;
+		probe_store4(a->kernel.word, 0);
+		*t->progress = 6;
+		if (!a->err)
+			a->err = a->access(&a->kernel);
+		*t->progress = 7;
+		probe_visit(0, &a->sink, 1);
+		*t->progress = 8;
+		tracee_sync();
+	}
+}
+
+static void describe(struct tracee *t, unsigned long n, char *buf, size_t size)
+{
+	static const char * const what[] = {
+		"", "store to the first word", "the kernel, second word",
+		"the kernel, first word", "load of the first word",
+		"store to the second word", "the kernel, second word",
+		"execute target", "nothing",
+	};
+
+	(void)t;
+	if (n < sizeof(what) / sizeof(*what))
+		snprintf(buf, size, "%s", what[n]);
+}
+
+FIXTURE(kernel) {
+	struct tracee t;
+	struct access *a;
+};
+
+FIXTURE_VARIANT(kernel) {
+	int (*access)(struct watched *w);
+};
+
+#define BY(call)	{ .access = do_##call }
+
+FIXTURE_VARIANT_ADD(kernel, read) BY(read);
+FIXTURE_VARIANT_ADD(kernel, write) BY(write);
+FIXTURE_VARIANT_ADD(kernel, readv) BY(readv);
+FIXTURE_VARIANT_ADD(kernel, writev) BY(writev);
+FIXTURE_VARIANT_ADD(kernel, recvmsg) BY(recvmsg);
+FIXTURE_VARIANT_ADD(kernel, sendmsg) BY(sendmsg);
+FIXTURE_VARIANT_ADD(kernel, getsockopt) BY(getsockopt);
+FIXTURE_VARIANT_ADD(kernel, setsockopt) BY(setsockopt);
+FIXTURE_VARIANT_ADD(kernel, ioctl) BY(ioctl);
+FIXTURE_VARIANT_ADD(kernel, poll) BY(poll);
+FIXTURE_VARIANT_ADD(kernel, select) BY(select);
+FIXTURE_VARIANT_ADD(kernel, epoll) BY(epoll);
+FIXTURE_VARIANT_ADD(kernel, eventfd) BY(eventfd);
+FIXTURE_VARIANT_ADD(kernel, pipe) BY(pipe);
+FIXTURE_VARIANT_ADD(kernel, futex_wait) BY(futex_wait);
+FIXTURE_VARIANT_ADD(kernel, futex_wake_op) BY(futex_wake_op);
+FIXTURE_VARIANT_ADD(kernel, futex_lock_pi) BY(futex_lock_pi);
+FIXTURE_VARIANT_ADD(kernel, getcwd) BY(getcwd);
+FIXTURE_VARIANT_ADD(kernel, open) BY(open);
+FIXTURE_VARIANT_ADD(kernel, uname) BY(uname);
+FIXTURE_VARIANT_ADD(kernel, clock_gettime) BY(clock_gettime);
+FIXTURE_VARIANT_ADD(kernel, nanosleep) BY(nanosleep);
+FIXTURE_VARIANT_ADD(kernel, prctl) BY(prctl);
+FIXTURE_VARIANT_ADD(kernel, sigprocmask) BY(sigprocmask);
+FIXTURE_VARIANT_ADD(kernel, getaffinity) BY(getaffinity);
+FIXTURE_VARIANT_ADD(kernel, getrandom) BY(getrandom);
+FIXTURE_VARIANT_ADD(kernel, wait) BY(wait);
+FIXTURE_VARIANT_ADD(kernel, clone) BY(clone);
+FIXTURE_VARIANT_ADD(kernel, process_vm_readv) BY(process_vm_readv);
+FIXTURE_VARIANT_ADD(kernel, patch_text) BY(patch_text);
+
+FIXTURE_SETUP(kernel)
+{
+	self->a = shared_alloc(sizeof(*self->a));
+	watched_alloc(&self->a->user);
+	watched_alloc(&self->a->kernel);
+	self->a->access = variant->access;
+	self->t.body = user_and_kernel;
+	self->t.arg = self->a;
+	self->t.describe = describe;
+	if (!start(_metadata, &self->t, TRACEE_TRACEME))
+		return;
+}
+
+FIXTURE_TEARDOWN(kernel)
+{
+	tracee_stop(&self->t);
+}
+
+static void owes_and_costs_nothing(struct __test_metadata *_metadata,
+				   struct tracee *t, struct access *a)
+{
+	unsigned long dr6;
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 1));
+		ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+		if (!may_go_on(_metadata, a->err, "system call"))
+			return;
+		ASSERT_EQ(0, tracee_peek(t, 6, &dr6));
+		EXPECT_EQ(DR6_NONE, dr6) {
+			TH_LOG("DR6 tells of what the kernel did");
+		}
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, 4));
+		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_store4_next, 5));
+		ASSERT_EQ(0, tracee_expect_hit(t, 4, probe_target(0), 7));
+		ASSERT_EQ(0, tracee_expect_sync(t, 8));
+		ASSERT_EQ(0, a->err);
+		ASSERT_EQ(0, tracee_peek(t, 6, &dr6));
+		EXPECT_EQ(dr6_encode(4, false), dr6);
+	}
+}
+
+/* One word is accessed by both, the other by the kernel first */
+TEST_F(kernel, owes_and_costs_nothing)
+{
+	struct tracee *t = &self->t;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->a->user.word));
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, self->a->kernel.word));
+	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, probe_target(0)));
+	owes_and_costs_nothing(_metadata, t, self->a);
+}
+
+/*
+ * The tracer's own accesses to the memory of the tracee go through the
+ * kernel's mapping of the page, under the tracer's debug registers.
+ */
+static void two_stores(struct tracee *t)
+{
+	struct access *a = t->arg;
+
+	*t->progress = 1;
+	probe_store4(a->user.word, 1);
+	tracee_sync();
+	*t->progress = 2;
+	probe_load4(a->user.word, 0);
+	*t->progress = 3;
+	tracee_sync();
+}
+
+FIXTURE(once) {
+	struct tracee t;
+	struct access *a;
+};
+
+FIXTURE_SETUP(once)
+{
+	self->a = shared_alloc(sizeof(*self->a));
+	watched_alloc(&self->a->user);
+	watched_alloc(&self->a->kernel);
+	self->t.arg = self->a;
+}
+
+FIXTURE_TEARDOWN(once)
+{
+	tracee_stop(&self->t);
+}
+
+TEST_F(once, peek_and_poke_of_watched_memory)
+{
+	struct tracee *t = &self->t;
+	unsigned int *word = self->a->user.word;
+	unsigned long dr6, seen;
+
+	t->body = two_stores;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, word));
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 1));
+	ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));
+	errno = 0;
+	seen = ptrace(PTRACE_PEEKDATA, t->tid, word, NULL);
+	ASSERT_EQ(0, errno);
+	ASSERT_EQ(1, seen & 0xffffffff);
+	ASSERT_EQ(0, ptrace(PTRACE_POKEDATA, t->tid, word, VALUE));
+	ASSERT_EQ(VALUE, *self->a->user.alias);
+	ASSERT_EQ(0, tracee_expect_sync(t, 1));
+	ASSERT_EQ(0, tracee_peek(t, 6, &dr6));
+	ASSERT_EQ(DR6_NONE, dr6);
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, 2));
+	ASSERT_EQ(0, tracee_expect_sync(t, 3));
+	ASSERT_EQ(0, tracee_expect_exit(t));
+}
+
+/*
+ * On exit the kernel writes a zero where clear_child_tid says and wakes who
+ * waits there, but only where the memory has another user (mm_release() in
+ * kernel/fork.c): a process that shares it.
+ */
+static int sharer(void *arg)
+{
+	struct access *a = arg;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != (pid_t)a->sink)
+		return 0;
+	while (__atomic_load_n(a->kernel.alias, __ATOMIC_RELAXED))
+		syscall(SYS_futex, a->kernel.alias, FUTEX_WAIT, 1, NULL, NULL,
+			0);
+	return 0;
+}
+
+static void exit_clears_tid(struct tracee *t)
+{
+	static char stack[16384] __attribute__((aligned(16)));
+	struct access *a = t->arg;
+
+	*a->kernel.alias = 1;
+	a->sink = getpid();
+	if (clone(sharer, stack + sizeof(stack), CLONE_VM, a) < 0)
+		_exit(errno);
+	syscall(SYS_set_tid_address, a->kernel.word);
+	*t->progress = 1;
+	probe_store4(a->user.word, 1);
+	*t->progress = 2;
+	tracee_sync();
+	syscall(SYS_exit, 0);
+}
+
+TEST_F(once, clear_child_tid)
+{
+	struct tracee *t = &self->t;
+
+	t->body = exit_clears_tid;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->a->user.word));
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, self->a->kernel.word));
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 1));
+	ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	ASSERT_EQ(1, *self->a->kernel.alias);
+	ASSERT_EQ(0, tracee_expect_exit(t));
+	ASSERT_EQ(0, *self->a->kernel.alias);
+}
+
+/*
+ * On exit the kernel walks the thread's list of held locks, and marks each
+ * (handle_futex_death() in kernel/futex/core.c): watched are the head of the
+ * list and the lock.
+ */
+static void exit_holding_lock(struct tracee *t)
+{
+	struct access *a = t->arg;
+	struct robust_list_head *head = (void *)a->kernel.alias;
+	struct robust_list *lock = (void *)(a->user.word + 16);
+
+	head->list.next = lock;
+	head->futex_offset = (char *)a->user.word - (char *)lock;
+	head->list_op_pending = NULL;
+	((struct robust_list *)(a->user.alias + 16))->next =
+		(void *)a->kernel.word;
+	if (syscall(SYS_set_robust_list, a->kernel.word, sizeof(*head)))
+		a->err = -errno;
+	*t->progress = 1;
+	probe_load4(a->kernel.word, 0);
+	*t->progress = 2;
+	probe_store4(a->user.word, syscall(SYS_gettid));
+	*t->progress = 3;
+	tracee_sync();
+}
+
+TEST_F(once, robust_list)
+{
+	struct tracee *t = &self->t;
+	pid_t tid;
+
+	t->body = exit_holding_lock;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
+	tid = t->tid;
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->a->user.word));
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, self->a->kernel.word));
+	ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_load4_next, 1));
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 2));
+	ASSERT_EQ(0, tracee_expect_sync(t, 3));
+	if (!may_go_on(_metadata, self->a->err, "set_robust_list"))
+		return;
+	ASSERT_EQ((unsigned int)tid, *self->a->user.alias);
+	ASSERT_EQ(0, tracee_expect_exit(t));
+	ASSERT_EQ(FUTEX_OWNER_DIED, *self->a->user.alias);
+}
+
+/*
+ * The area of restartable sequences: cpu_id_start, cpu_id and rseq_cs are
+ * written or read by the kernel on the way back to the thread after it was
+ * preempted, moved, or got a signal (__rseq_handle_notify_resume() in
+ * kernel/rseq.c), which is also the way back from a #DB.  Not by the headers:
+ * they are of 4.18 and differ between kernel and C library.
+ */
+#ifndef SYS_rseq
+#ifdef __x86_64__
+#define SYS_rseq	334
+#else
+#define SYS_rseq	386
+#endif
+#endif
+#define AREA_SIZE	32
+#define AREA_SIGNATURE	0x53053053
+
+static int rseq(void *area, int flags)
+{
+	return syscall(SYS_rseq, area, AREA_SIZE, flags, AREA_SIGNATURE);
+}
+
+/* Since 2.35 the C library has registered an area of its own */
+static void take_rseq_from_library(void)
+{
+#if __GLIBC_PREREQ(2, 35)
+	rseq((char *)__builtin_thread_pointer() + __rseq_offset, 1);
+#endif
+}
+
+static void empty_handler(int sig)
+{
+	(void)sig;
+}
+
+static void rseq_updates(struct tracee *t)
+{
+	struct access *a = t->arg;
+	unsigned int *area = a->user.word, *alias = a->user.alias, i;
+
+	signal(SIGUSR1, empty_handler);
+	take_rseq_from_library();
+	alias[1] = -1U;
+	if (rseq(area, 0))
+		a->err = -errno;
+	tracee_sync();
+	for (i = 1; i < 40; i += 3) {
+		alias[1] = -1U;
+		*t->progress = i;
+		raise(SIGUSR1);
+		*t->progress = i + 1;
+		/* The kernel must have been here, or this proves nothing */
+		if (alias[1] == -1U)
+			_exit(1);
+		probe_load4(area, 0);
+		sched_yield();
+		*t->progress = i + 2;
+		probe_load8(area + 2, 0);
+	}
+	*t->progress = i;
+	tracee_sync();
+	/* No code of the C library may find the area of another */
+	syscall(SYS_exit_group, 0);
+}
+
+TEST_F(once, rseq_area)
+{
+	struct tracee *t = &self->t;
+	unsigned int *area = self->a->user.word;
+	struct stop s;
+	unsigned long i;
+
+	t->body = rseq_updates;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
+	ASSERT_EQ(0, tracee_expect_sync(t, 0));
+	/* EINVAL and EBUSY: the C library's area could not be given back */
+	if (self->a->err)
+		SKIP(return, "rseq: %s", strerror(-self->a->err));
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, area));
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, area + 1));
+	ASSERT_EQ(0, tracee_arm(t, 2, BP_RW, 8, area + 2));
+	for (i = 1; i < 40; i += 3) {
+		ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));
+		ASSERT_EQ(0, tracee_cont(t));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		ASSERT_EQ(SIGUSR1, WSTOPSIG(s.status));
+		ASSERT_EQ(i, s.progress);
+		ASSERT_EQ(DR6_NONE, s.dr6);
+		ASSERT_EQ(0, tracee_resume(t, PTRACE_CONT, SIGUSR1));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		ASSERT_EQ(0, tracee_check_trap(t, &s, &(struct trap){
+			.ip = probe_load4_next, .slots = 1,
+			.progress = i + 1 }));
+		ASSERT_EQ(0, tracee_expect_hit(t, 4, probe_load8_next, i + 2));
+	}
+	ASSERT_EQ(0, tracee_expect_sync(t, i));
+	ASSERT_EQ(0, tracee_expect_exit(t));
+}
+
+/*
+ * The kernel pushes a signal's frame to the stack and reads it again on
+ * return.  Where exactly is learned from a first signal; the place depends on
+ * nothing but the top of the stack and the CPU's state to be saved.
+ */
+#define FRAME_STACK	65536
+
+static struct {
+	void *word;		/* in the ucontext of the frame */
+	struct tracee *t;
+} frame;
+
+static void frame_handler(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)info;
+	frame.word = context;
+	*frame.t->progress += 1;
+	probe_load4(context, 0);
+	*frame.t->progress += 1;
+}
+
+static void signals_on_watched_stack(struct tracee *t)
+{
+	struct access *a = t->arg;
+	struct sigaction action = {
+		.sa_sigaction = frame_handler,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK,
+	};
+	stack_t stack = {
+		.ss_sp = shared_alloc(FRAME_STACK),
+		.ss_size = FRAME_STACK,
+	};
+	int i;
+
+	frame.t = t;
+	sigaltstack(&stack, NULL);
+	sigaction(SIGUSR1, &action, NULL);
+	for (i = 0; i < 10; i++) {
+		raise(SIGUSR1);
+		*t->progress += 1;
+		probe_load4(frame.word, 0);
+		if (!i) {
+			a->sink = (unsigned long)frame.word;
+			tracee_sync();
+		}
+	}
+	*t->progress += 1;
+	tracee_sync();
+}
+
+TEST_F(once, signal_frame_on_watched_stack)
+{
+	struct tracee *t = &self->t;
+	unsigned long n;
+	struct stop s;
+	int i;
+
+	t->body = signals_on_watched_stack;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
+	for (i = 0; i < 10; i++) {
+		n = 3 * i;
+		ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));
+		ASSERT_EQ(0, tracee_cont(t));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		ASSERT_EQ(SIGUSR1, WSTOPSIG(s.status));
+		ASSERT_EQ(n, s.progress);
+		ASSERT_EQ(DR6_NONE, s.dr6);
+		ASSERT_EQ(0, tracee_resume(t, PTRACE_CONT, SIGUSR1));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		if (!i) {
+			ASSERT_EQ(0, tracee_check_sync(t, &s, 3));
+			ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4,
+						(void *)self->a->sink));
+			continue;
+		}
+		ASSERT_EQ(0, tracee_check_trap(t, &s, &(struct trap){
+			.ip = probe_load4_next, .slots = 1,
+			.progress = n + 1 }));
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, n + 3));
+	}
+	ASSERT_EQ(0, tracee_expect_sync(t, 31));
+	ASSERT_EQ(0, tracee_expect_exit(t));
+}
+
+TEST_HARNESS_MAIN
