@@ -55,7 +55,8 @@ log=$src/hwbp_fault.log
 : >"$log"
 sites=
 for patch in "$here"/*.cocci; do
-	for file in $(sed -n 's,^// Files: ,,p' "$patch"); do
+	files=$(sed -n 's,^// Files: ,,p' "$patch")
+	for file in $files; do
 		[ -f "$src/$file" ] || continue
 		spatch --very-quiet --no-includes --in-place \
 			--sp-file "$patch" "$src/$file" >>"$log" 2>&1 ||
@@ -67,15 +68,22 @@ for patch in "$here"/*.cocci; do
 	done
 done
 
+# What the list has and what the tree has must be the same.
+# shellcheck disable=SC2086 # a list of files
+placed=$(grep -Eho 'hwbp_fault(_nth)?\([a-z0-9_]+' $sites |
+	sed 's/.*(//' | sort -u)
 bad=
 for name in $names; do
-	# shellcheck disable=SC2086 # a list of files
-	grep -Eq "hwbp_fault(_nth)?\($name[,)]" $sites || bad="$bad $name"
+	case "
+$placed
+" in *"
+$name
+"*) ;;
+	*) bad="$bad $name" ;;
+	esac
 done
 [ -z "$bad" ] || die "no place for:$bad (see $log)"
-# shellcheck disable=SC2086
-for name in $(grep -Eho 'hwbp_fault(_nth)?\([a-z0-9_]+' $sites |
-	      sed 's/.*(//' | sort -u); do
+for name in $placed; do
 	grep -q "^HWBP_FAULT($name)" "$src/include/linux/hwbp_fault_list.h" ||
 		die "not in the list: $name"
 done

@@ -28,8 +28,8 @@ EXPORT_SYMBOL_GPL(hwbp_fault_reached);
 bool hwbp_fault_eat;
 
 static const char * const names[HWBP_NR] = {
-	[HWBP_none] = "none",
-#define HWBP_FAULT(name) [HWBP_##name] = #name,
+	"none",
+#define HWBP_FAULT(name) #name,
 #include <linux/hwbp_fault_list.h>
 #undef HWBP_FAULT
 };

@@ -273,7 +273,7 @@ hw_breakpoint_handler(struct die_args *args)
 {
 <...
 -	if (bpx)
-+	if (bpx && !hwbp_fault(rf_not_set))
++	if (bpx ? !hwbp_fault(rf_not_set) : hwbp_fault(data_hit_sets_rf))
 		args->regs->flags |= X86_EFLAGS_RF;
 ...>
 }

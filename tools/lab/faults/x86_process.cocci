@@ -4,6 +4,19 @@
 // fork and exec.
 
 @@
+identifier p;
+@@
+copy_thread(struct task_struct *p, ...)
+{
+<...
+	memset(p->thread.ptrace_bps, 0, sizeof(p->thread.ptrace_bps));
++	if (hwbp_fault(fork_clears_parent))
++		memset(current->thread.ptrace_bps, 0,
++		       sizeof(p->thread.ptrace_bps));
+...>
+}
+
+@@
 identifier tsk;
 @@
 flush_thread(...)

@@ -26,6 +26,19 @@ ptrace_get_debugreg(...)
 }
 
 @@
+identifier bp, val;
+@@
+ptrace_get_debugreg(...)
+{
+<...
+	if (bp)
+		val =
+-			bp->hw.info.address;
++			bp->attr.disabled && hwbp_fault(peek_disabled_0) ? 0 : bp->hw.info.address;
+...>
+}
+
+@@
 identifier thread, n, val, rc, tsk;
 @@
 ptrace_set_debugreg(struct task_struct *tsk, int n, unsigned long val)
@@ -107,6 +120,9 @@ ptrace_write_dr7(struct task_struct *tsk, unsigned long data)
 {
 <...
 +	if (disabled && !bp->attr.disabled && hwbp_fault(disable_ignored))
++		continue;
++	if (!disabled && !bp->attr.disabled &&
++	    hwbp_fault(retype_enabled_ignored))
 +		continue;
 	rc = ptrace_modify_breakpoint(bp, len, type, disabled);
 ...>
