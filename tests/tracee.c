@@ -659,7 +659,8 @@ int tracee_check_sync(struct tracee *t, const struct stop *s,
 {
 	if (WIFSTOPPED(s->status) && !(s->status >> 16) &&
 	    WSTOPSIG(s->status) == SIGSTOP && s->info.si_code == SI_TKILL &&
-	    s->info.si_pid == t->tid && s->progress == progress)
+	    s->info.si_pid == (t->pid ? t->pid : t->tid) &&
+	    s->progress == progress)
 		return 0;
 
 	tracee_report(t, s,

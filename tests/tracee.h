@@ -94,6 +94,7 @@ struct trap {
 /**
  * struct tracee - a traced thread
  * @tid: its thread id
+ * @pid: its process, where that is another number; otherwise 0
  * @progress: where it says how far it has come; shared with the tracer.  No
  *	volatile is needed: what lies between a write and the next is a call
  *	of a probe, which the compiler cannot see into
@@ -111,6 +112,7 @@ struct trap {
  */
 struct tracee {
 	pid_t tid;
+	pid_t pid;
 	unsigned long *progress;
 	void (*body)(struct tracee *t);
 	void *arg;
