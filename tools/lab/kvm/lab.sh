@@ -106,11 +106,11 @@ images()
 	cp "$here/in-host.sh" "$dir/host/"
 	# For the guest Linux: QEMU with all it needs
 	mkdir -p "$dir/host/qemu" "$dir/host/lib64"
-	cp "$qemu" "$dir/host/qemu/qemu"
+	strip -o "$dir/host/qemu/qemu" "$qemu"
 	ldd "$qemu" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' |
 		while read -r lib; do cp -L "$lib" "$dir/host/qemu/"; done
 	cp -L /lib64/ld-linux-x86-64.so.2 "$dir/host/lib64/"
-	for rom in bios-microvm.bin linuxboot_dma.bin pvh.bin; do
+	for rom in qboot.rom linuxboot_dma.bin pvh.bin; do
 		cp "$(find /usr/share/qemu /usr/share/seabios -name $rom | head -n 1)" \
 			"$dir/host/qemu/"
 	done
@@ -135,7 +135,7 @@ boot()
 		-kernel "$dir/build/arch/x86/boot/bzImage" -initrd "$dir/initrd.$$" \
 		-append "console=ttyS0 panic=-1 quiet tsc_early_khz=2400000 tsc=reliable reboot=t" \
 		-display none -serial stdio -monitor none -no-reboot </dev/null |
-		tr -d '\r' | tee "$dir/console"
+		sed -u 's/\r//' | tee "$dir/console"
 	rm -f "$dir/initrd.$$"
 	# The last words of init: without them nothing is known
 	grep -q '^lab: exit 0' "$dir/console"
