@@ -30,6 +30,20 @@ const char *environment(void)
 	return all;
 }
 
+/**
+ * environment_hangs_on_step_and_hit() - may no step end in a data hit here?
+ *
+ * QEMU in software emulation (seen with 7.2) loops for ever, and the whole
+ * virtual CPU with it, when an instruction is single-stepped and hits a
+ * watchpoint. A test that does so has to skip there.
+ *
+ * Return: true under that emulator, known by its hypervisor signature.
+ */
+bool environment_hangs_on_step_and_hit(void)
+{
+	return !strcmp(hypervisor, "TCGTCGTCGTCG");
+}
+
 /*
  * The processor's own name, CPUID 0x80000002..4 (Intel SDM vol. 2A, CPUID,
  * "Processor Brand String"): 48 bytes, and no /proc is needed for it.

@@ -2,6 +2,9 @@
 #ifndef HW_BREAKPOINT_ENVIRONMENT_H
 #define HW_BREAKPOINT_ENVIRONMENT_H
 
+#include <stdbool.h>
+
 const char *environment(void);
+bool environment_hangs_on_step_and_hit(void);
 
 #endif /* HW_BREAKPOINT_ENVIRONMENT_H */
