@@ -216,7 +216,7 @@ TEST_F(registers, fresh_thread_reads_as_after_reset)
 
 /*
  * A disabled slot takes any address of user space, mapped or not, and 0
- * (84d710926797: 0 was refused), and reads back the last one, not the first.
+ * (which was refused for a while in 2010), and reads back the last one, not the first.
  */
 TEST_F(registers, addresses_read_back)
 {
@@ -470,7 +470,7 @@ TEST_F(registers, other_control_bits_change_nothing)
 /*
  * No address outside of user space, whatever the slot is: fresh, poked, or
  * armed with each type.  f67b15037a7a (CVE-2018-1000199): EINVAL, and the
- * kernel address was kept; 969558371bf9: the armed slot was lost;
+ * kernel address was kept; later in 2018 the armed slot was lost;
  * CVE-2005-0756: non-canonical addresses were accepted.  EINVAL and not EPERM,
  * for root as well: ptrace's slots exclude the kernel
  * (hw_breakpoint_parse() in kernel/events/hw_breakpoint.c).
@@ -969,8 +969,7 @@ static int expect_other_trap(struct tracee *t, int request, int code,
 
 /*
  * A debug exception sets DR6 anew, with nothing of the one before
- * (40f9249a73f6, 8bb5643686d3; virtual_dr6 in exc_debug_user() of
- * arch/x86/kernel/traps.c).  Any other stop leaves it as it is: neither #BP
+ * (virtual_dr6 in exc_debug_user() of arch/x86/kernel/traps.c).  Any other stop leaves it as it is: neither #BP
  * nor a signal nor a system call writes it (SDM "Debug Status Register
  * (DR6)").
  */
