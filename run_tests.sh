@@ -18,6 +18,7 @@ usage()
 {
 	cat <<-END
 	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
+	       $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going]
 
 	  -h, --help                 this text
 	  -l, --list                 list the tests, run none
@@ -30,6 +31,13 @@ usage()
 	  -o, --override-timeout SECONDS
 	                             limit for each program, 0 for none
 	                             (default: timeout= in tests/settings)
+
+	  --soak TIME                run all storms as one long mixed load instead, for
+	                             TIME: a number and s, m, h or d
+	  --tracers N                that many tracers (4)
+	  --tracees N                up to that many tracees each (4)
+	  --seed N                   the same random choices again
+	  --keep-going               do not stop at the first wrong trap
 
 	A line of a known-failures file is "PATTERN STATE REASON": STATE is "fail" (is
 	run, may fail) or "hang" (would take the machine down, is not run).
@@ -85,6 +93,8 @@ tests=
 repeat=1
 known_files=
 limit=
+soak=
+soak_options=
 while [ $# -gt 0 ]; do
 	opt=$1
 	shift
@@ -93,7 +103,8 @@ while [ $# -gt 0 ]; do
 		set -- "${opt#*=}" "$@"
 		opt=${opt%%=*}
 		case $opt in
-		--test | --repeat | --known-failures | --override-timeout) ;;
+		--test | --repeat | --known-failures | --override-timeout | \
+			--soak | --tracers | --tracees | --seed) ;;
 		*) bad_usage "no such option, or none with a value: $opt" ;;
 		esac ;;
 	-[tnko]?*)
@@ -106,7 +117,8 @@ while [ $# -gt 0 ]; do
 		set -- "-$value" "$@" ;;
 	esac
 	case $opt in
-	-t | --test | -n | --repeat | -k | --known-failures | -o | --override-timeout)
+	-t | --test | -n | --repeat | -k | --known-failures | -o | \
+		--override-timeout | --soak | --tracers | --tracees | --seed)
 		[ $# -gt 0 ] || bad_usage "$opt needs a value"
 		value=$1
 		shift ;;
@@ -128,10 +140,30 @@ while [ $# -gt 0 ]; do
 	-o | --override-timeout)
 		number "$value" 0 "$opt"
 		limit=$value ;;
+	--soak)
+		case $value in
+		*[!0-9.smhd]* | [!0-9]* | *[smhd]?* | '')
+			bad_usage "$opt needs a time such as 90s or 2h, not '$value'" ;;
+		esac
+		soak=$value ;;
+	--tracers | --tracees)
+		number "$value" 1 "$opt"
+		[ "$value" -le 64 ] || bad_usage "$opt needs a number up to 64, not '$value'"
+		soak_options="$soak_options $opt $value" ;;
+	--seed)
+		case $value in
+		'' | *[!0-9]*) bad_usage "$opt needs a number, not '$value'" ;;
+		esac
+		soak_options="$soak_options $opt $value" ;;
+	--keep-going)
+		soak_options="$soak_options $opt" ;;
 	*)
 		bad_usage "no such option: $opt" ;;
 	esac
 done
+
+[ -n "$soak" ] || [ -z "$soak_options" ] ||
+	bad_usage "without --soak:$soak_options"
 
 # known_fail and known_hang: lines "PATTERN<blank>REASON".
 known_fail=
@@ -287,6 +319,19 @@ else
 		exit 1
 	}
 fi
+
+# One program, which leaves nothing behind by itself and prints its own report.
+if [ -n "$soak" ]; then
+	for m in 64 32; do
+		[ -x "$dir/soak_$m" ] || continue
+		rm -rf "$tmp"
+		trap - EXIT
+		# shellcheck disable=SC2086 # words
+		exec "$dir/soak_$m" "$soak" $soak_options
+	done
+	cannot_run "there is no soak program in $dir"
+fi
+
 if [ -z "$limit" ]; then
 	limit=$(sed -n 's/^timeout=//p' "$settings" 2>/dev/null)
 	[ -n "$limit" ] || limit=45
