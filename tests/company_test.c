@@ -74,7 +74,7 @@ FIXTURE_SETUP(beside)
 	for (i = 0; i < MEMBERS; i++) {
 		self->m[i] = (struct crew_member){
 			.area = self->area, .nr = i, .of = MEMBERS,
-			.rounds = 15, .armed = true, .pace = CREW_YIELD,
+			.rounds = 15, .armed = true,
 			.stops = variant->kind == COMPANY_STOPS };
 		if (!may_go_on(_metadata,
 			       crew_start(&self->t[i], &self->m[i], i % 3),
