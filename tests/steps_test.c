@@ -68,10 +68,10 @@ DEFINE_PROBE(step_int1, "", ".byte 0xf1", "nop\n\tnop");
 DECLARE_PROBE(step_handler);
 DEFINE_PROBE(step_handler, "", "nop", "nop");
 
-/* A basic block with a store, and the one that it jumps to */
+/* A basic block with a store, and the one that a short jmp leads to */
 DECLARE_PROBE(step_block);
 DEFINE_PROBE(step_block, "", "nop", "movl %eax, (" PROBE_PTR ")\n\t"
-	     "jmp 1f\n\tnop\n1:\tnop");
+	     ".byte 0xeb, 1\n\tnop\n\tnop");
 
 #define BLOCK_STORED	(step_block_next + 2)
 #define BLOCK_JUMPED	(step_block_next + 5)
