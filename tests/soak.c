@@ -104,9 +104,10 @@ static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 {
 	unsigned int i, j;
 
-	fprintf(stderr, "# record of tracer %u, bout %lu, %u tracees, company %s, bout's seed %#llx, run's seed %llu\n",
-		nr, me->bouts, n, me->company ? me->company : "none", me->seed,
-		opt.seed);
+	fprintf(stderr, "# tracer %u, bout %lu, %u tracees, company %s\n", nr,
+		me->bouts, n, me->company ? me->company : "none");
+	fprintf(stderr, "# the bout ended with seed %#llx, the run's is %llu\n",
+		me->seed, opt.seed);
 	report_steal();
 	for (i = 0; i < opt.tracers; i++) {
 		for (j = 0; j < opt.tracees; j++) {
@@ -235,9 +236,12 @@ static void status(const char *before, const char *after, double elapsed)
 	static struct tracer sum;
 
 	add_up(&sum);
-	fprintf(stderr, "%s%.0f s, %lu traps verified, %.0f traps/s, %lu switches of armed threads, %lu moves, %lu missed, %lu spurious, %lu wrong%s",
-		before, elapsed, sum.traps, sum.traps / elapsed, sum.switches,
-		sum.moves, sum.missed, sum.unexpected, sum.wrong, after);
+	fprintf(stderr, "%s%.0f s, %lu traps verified, %.0f traps/s, ", before,
+		elapsed, sum.traps, sum.traps / elapsed);
+	fprintf(stderr, "%lu switches of armed threads, %lu moves, ",
+		sum.switches, sum.moves);
+	fprintf(stderr, "%lu missed, %lu spurious, %lu wrong%s", sum.missed,
+		sum.unexpected, sum.wrong, after);
 }
 
 static void tell(int sig)
@@ -248,22 +252,17 @@ static void tell(int sig)
 
 static double parse_time(const char *text)
 {
+	static const char units[] = "smhd";
+	static const double factors[] = { 1, 60, 60, 24 };
 	char *end;
 	double t = strtod(text, &end);
+	const char *unit = *end ? strchr(units, *end) : NULL;
+	int i;
 
-	switch (*end) {
-	case 'd':
-		t *= 24;
-		/* fallthrough */
-	case 'h':
-		t *= 60;
-		/* fallthrough */
-	case 'm':
-		t *= 60;
-		/* fallthrough */
-	case 's':
-		end++;
-	}
+	/* Each unit is so many of the next smaller one */
+	for (i = unit ? unit - units + 1 : 0; i-- > 0;)
+		t *= factors[i];
+	end += !!unit;
 	return *end || end == text || !(t > 0) ? -1 : t;
 }
 
