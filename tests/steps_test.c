@@ -617,6 +617,22 @@ TEST_F(step_bodies, breakpoints_around_a_system_call)
 	}
 }
 
+/* The same where only the instruction behind is armed */
+TEST_F(step_bodies, breakpoint_behind_a_system_call)
+{
+	struct tracee *t = &self->t;
+	unsigned int round;
+
+	if (!run(_metadata, t, call_system))
+		return;
+	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, step_syscall_next));
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 8, step_syscall_next, 1));
+		ASSERT_EQ(0, expect_step(t, step_syscall_next + 1, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 5));
+	}
+}
+
 /*
  * A step over a system call is reported right behind it, and before a
  * breakpoint there.  Regression test for 41c1a06d1d15: since 6342adcaa683 the
@@ -637,6 +653,16 @@ TEST_F(step_bodies, over_a_system_call)
 		ASSERT_EQ(0, expect_step(t, step_syscall_next + 1, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 5));
 	}
+}
+
+TEST_F(step_bodies, over_a_system_call_onto_a_breakpoint)
+{
+	struct tracee *t = &self->t;
+	unsigned int round;
+
+	if (!run(_metadata, t, call_system))
+		return;
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_syscall_at));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, step_syscall_next));
 	for (round = 0; round < 3; round++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, step_syscall_at, 1));
