@@ -46,7 +46,7 @@ cp "$here/hwbp_fault.c" "$src/kernel/events/"
 {
 	echo "/* SPDX-License-Identifier: GPL-2.0 */"
 	for name in $names; do
-		echo "HWBP_FAULT($name)"
+		echo "HWBP_FAULT($name),"
 	done
 } >"$src/include/linux/hwbp_fault_list.h"
 echo "obj-y += hwbp_fault.o" >>"$src/kernel/events/Makefile"

@@ -131,3 +131,14 @@ perf_sigtrap(struct perf_event *event)
 	);
 ...>
 }
+
+@@
+@@
+__perf_event_task_sched_out(...)
+{
+<...
++	hwbp_fault_note_switch();
+	if (__this_cpu_read(perf_sched_cb_usages))
+		perf_pmu_sched_task(...);
+...>
+}

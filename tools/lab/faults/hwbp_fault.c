@@ -10,12 +10,10 @@
 #include <linux/export.h>
 #include <linux/hwbp_fault.h>
 #include <linux/init.h>
-#include <linux/kernel_stat.h>
 #include <linux/percpu.h>
 #include <linux/printk.h>
 #include <linux/proc_fs.h>
 #include <linux/sched.h>
-#include <linux/sched/stat.h>
 #include <linux/seq_file.h>
 #include <linux/smp.h>
 #include <linux/string.h>
@@ -29,7 +27,7 @@ bool hwbp_fault_eat;
 
 static const char * const names[HWBP_NR] = {
 	"none",
-#define HWBP_FAULT(name) #name,
+#define HWBP_FAULT(name) #name
 #include <linux/hwbp_fault_list.h>
 #undef HWBP_FAULT
 };
@@ -100,13 +98,18 @@ static const struct proc_ops ops = {
  * uninstalling of the one and the installing of the other fall into one and
  * the same context switch of this CPU.
  */
-static DEFINE_PER_CPU(unsigned long long, uninstalled_at);
+static DEFINE_PER_CPU(unsigned int, switches);
+static DEFINE_PER_CPU(unsigned int, uninstalled_at);
 static DEFINE_PER_CPU(struct task_struct *, uninstalled_of);
+
+void hwbp_fault_note_switch(void)
+{
+	this_cpu_inc(switches);
+}
 
 void hwbp_fault_note_uninstall(struct task_struct *task)
 {
-	this_cpu_write(uninstalled_at,
-		       nr_context_switches_cpu(smp_processor_id()));
+	this_cpu_write(uninstalled_at, this_cpu_read(switches));
 	this_cpu_write(uninstalled_of, task);
 }
 
@@ -115,8 +118,7 @@ bool hwbp_fault_direct_switch(struct task_struct *task)
 	struct task_struct *old = this_cpu_read(uninstalled_of);
 
 	return old && task && old != task &&
-	       this_cpu_read(uninstalled_at) ==
-	       nr_context_switches_cpu(smp_processor_id());
+	       this_cpu_read(uninstalled_at) == this_cpu_read(switches);
 }
 
 /* Whether this CPU was taken down and brought up again since boot. */

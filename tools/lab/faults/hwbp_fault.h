@@ -13,7 +13,7 @@ struct task_struct;
 
 enum hwbp_fault_id {
 	HWBP_none,
-#define HWBP_FAULT(name) HWBP_##name,
+#define HWBP_FAULT(name) HWBP_##name
 #include <linux/hwbp_fault_list.h>
 #undef HWBP_FAULT
 	HWBP_NR
@@ -50,6 +50,7 @@ static __always_inline bool __hwbp_fault(enum hwbp_fault_id id)
 /* For kernel_hit_eats_next: the next hit in user space is to be lost. */
 extern bool hwbp_fault_eat;
 
+void hwbp_fault_note_switch(void);
 void hwbp_fault_note_uninstall(struct task_struct *task);
 bool hwbp_fault_direct_switch(struct task_struct *task);
 bool hwbp_fault_cpu_replugged(void);
