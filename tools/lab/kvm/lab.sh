@@ -129,7 +129,8 @@ boot()
 	echo "$*" >"$dir/cmd/cmd"
 	archive cmd
 	cat "$dir/host.gz" "$dir/cmd.gz" >"$dir/initrd.$$"
-	timeout "$seconds" "$qemu" -L /usr/share/qemu -L /usr/share/seabios \
+	# Gone when this script is
+	setpriv --pdeathsig TERM timeout "$seconds" "$qemu" -L /usr/share/qemu -L /usr/share/seabios \
 		-nodefaults -no-user-config -machine pc -accel tcg,thread=single \
 		-cpu max,+svm,+nrip-save,la57=off -smp 2,sockets=2 -m 1024 \
 		-kernel "$dir/build/arch/x86/boot/bzImage" -initrd "$dir/initrd.$$" \
