@@ -831,10 +831,11 @@ TEST_F(storm, none_lost_or_doubled)
 		} else {
 			trap = (struct trap){
 				.ip = probe_store4_next, .slots = 1U << w,
-				.progress = i++,
+				.progress = i,
 				.mem = self->words->word, .mem_size = 4,
-				.mem_value = i - 1,
+				.mem_value = i,
 			};
+			i++;
 			stored = true;
 		}
 		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
