@@ -21,7 +21,7 @@
 
 /*
  * One cache line in the middle of a page: no access crosses either, which is
- * another matter, see insn_test.
+ * another matter, see forms_test.
  */
 struct line {
 	unsigned char before[16];
