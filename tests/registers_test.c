@@ -756,6 +756,55 @@ TEST_F(registers, offsets_inside_a_register)
 	ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 }
 
+/*
+ * A slot that is off says nothing about what is valid: its address may be
+ * unaligned, whatever its type and length are, as it may in a slot that was
+ * never armed.  No kernel up to 6.18 does so (bugzilla 200965): it looks at
+ * the event that the slot once was, ptrace_set_breakpoint_addr().
+ */
+TEST_F(registers, disabled_slot_takes_any_address)
+{
+	struct tracee *t = &self->t;
+	unsigned int i, off;
+	unsigned long val;
+
+	for (i = 0; i < DR_SLOTS; i++) {
+		unsigned long word = (unsigned long)&self->words->word[i];
+		unsigned long dr7 = dr7_encode(i, BP_WRITE, 4);
+
+		/* The same value in DR7, before and after it was armed */
+		ASSERT_EQ(0, tracee_poke(t, 7, dr7 & ~DR7_LOCAL(i)));
+		ASSERT_EQ(0, tracee_poke(t, i, word + 1));
+		ASSERT_EQ(0, tracee_poke(t, i, word));
+		ASSERT_EQ(0, tracee_poke(t, 7, dr7));
+		ASSERT_EQ(0, tracee_poke(t, 7, dr7 & ~DR7_LOCAL(i)));
+		for (off = 1; off < 4; off++) {
+			EXPECT_EQ(0, tracee_poke(t, i, word + off));
+			ASSERT_EQ(0, tracee_peek(t, i, &val));
+			EXPECT_EQ(word + off, val);
+		}
+		ASSERT_EQ(0, tracee_poke(t, 7, 0));
+	}
+}
+
+/* The same for codes that are valid in no armed slot; ptrace_write_dr7() */
+TEST_F(registers, disabled_slot_takes_any_code)
+{
+	unsigned int i, code, poked;
+
+	for (poked = 0; poked < 2; poked++) {
+		for (i = 0; i < DR_SLOTS; i++) {
+			if (poked)
+				ASSERT_EQ(0, tracee_poke(&self->t, i, 0));
+			for (code = 0; code < 16; code++)
+				EXPECT_EQ(0, tracee_poke(&self->t, 7,
+							 DR7_FIELD(i, code)));
+			ASSERT_EQ(0, tracee_poke(&self->t, 7, 0));
+		}
+	}
+	ASSERT_EQ(0, expect_pass(&self->t, self->slot));
+}
+
 /* Type and length before the address, or the address first: both arm */
 TEST_F(registers, control_and_address_in_either_order)
 {
