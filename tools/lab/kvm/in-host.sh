@@ -95,11 +95,12 @@ load()
 	*)
 		runs=0
 		while :; do
-			lost=$(failures "$1" | head -n 1)
-			if [ -n "$lost" ]; then
-				echo "$1: lost, ${lost#* } after $(since "$start") s"
-				return 1
-			fi
+			# Told at once, though the program goes on
+			failures "$1" | {
+				read -r _ lost || exit 0
+				echo "$1: lost, $lost, $(since "$start") s"
+				exit 1
+			} || return 1
 			runs=$((runs + 1))
 			[ "$(since "$start" | cut -d. -f1)" -lt "$2" ] || break
 		done
@@ -151,7 +152,7 @@ beside()
 		return
 	fi
 	taskset 1 /bin/sh /in-host.sh load "$2" "$3" >/tmp/host.1 2>&1 &
-	until_in /tmp/guest.1 "lab: exit" $(($3 * 4 + 60)) ||
+	until_in /tmp/guest.1 "lost\|stopped\|lab: exit" $(($3 * 4 + 120)) ||
 		echo "    the guest Linux gives no result"
 	tr -d '\r' </tmp/guest.1 | grep -E "lost|stopped" | sed 's/^/    guest: /'
 	until_in /tmp/host.1 "lost\|stopped" $(($3 * 4 + 60))
