@@ -1017,10 +1017,10 @@ static int expect_other_trap(struct tracee *t, int request, int code,
 }
 
 /*
- * A debug exception sets DR6 anew, with nothing of the one before
- * (virtual_dr6 in exc_debug_user() of arch/x86/kernel/traps.c).  Any other stop leaves it as it is: neither #BP
- * nor a signal nor a system call writes it (SDM "Debug Status Register
- * (DR6)").
+ * A debug exception sets DR6 anew, with nothing of the one before (virtual_dr6
+ * in exc_debug_user() of arch/x86/kernel/traps.c).  Any other stop leaves it as
+ * it is: neither #BP nor a signal nor a system call writes it (SDM "Debug
+ * Status Register (DR6)").
  */
 TEST_F(dr6, exact_after_each_stop)
 {
