@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -500,6 +501,7 @@ static int seize(struct tracee *t)
 struct passing {
 	struct tracee *t;
 	struct lives *l;
+	pid_t tid;
 	int err;
 };
 
@@ -508,6 +510,7 @@ static void *trace_and_end(void *arg)
 	struct passing *p = arg;
 	struct tracee t = { .progress = &p->l->progress };
 
+	p->tid = syscall(SYS_gettid);
 	p->err = tracee_adopt(&t, p->t->tid);
 	if (!p->err)
 		p->err = seize(&t);
@@ -556,6 +559,9 @@ TEST_F(lives, outlive_a_tracer_that_is_a_thread)
 	start_freed(_metadata, t, l);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, trace_and_end, &p));
 	ASSERT_EQ(0, pthread_join(thread, NULL));
+	/* Joined it is from exit_mm() on, its tracees are free in exit_notify() */
+	while (!syscall(SYS_tgkill, getpid(), p.tid, 0))
+		sched_yield();
 	/* Yama and the like: what may be done once may be done twice */
 	if (!may_go_on(_metadata, p.err, "attach")) {
 		end_freed(t);
