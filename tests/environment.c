@@ -41,6 +41,16 @@ const char *environment(void)
  */
 bool environment_hangs_on_step_and_hit(void)
 {
+	return environment_is_tcg();
+}
+
+/**
+ * environment_is_tcg() - is this QEMU in software emulation?
+ *
+ * Return: true if the hypervisor signature says so.
+ */
+bool environment_is_tcg(void)
+{
 	return !strcmp(hypervisor, "TCGTCGTCGTCG");
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 const char *environment(void);
+bool environment_is_tcg(void);
 bool environment_hangs_on_step_and_hit(void);
 
 #endif /* HW_BREAKPOINT_ENVIRONMENT_H */

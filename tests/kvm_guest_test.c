@@ -1114,6 +1114,13 @@ static bool may_use(struct __test_metadata *_metadata, struct vcpu *v,
 	if (failed)
 		SKIP(return false, "no usable KVM: %s: %s", failed,
 		     strerror(errno));
+	/*
+	 * As packaged, QEMU's SVM loses its own breakpoints at VMRUN and #VMEXIT,
+	 * and then the whole machine hangs.  Who has mended it says so.
+	 */
+	if (environment_is_tcg() && !getenv("HW_BREAKPOINT_TCG_SVM"))
+		SKIP(return false,
+		     "QEMU's emulated SVM hangs on debug registers (HW_BREAKPOINT_TCG_SVM=1 if yours is mended)");
 	guest_begin(v);
 	guest_out(v, PORT_STEP);
 	for (i = 0; i < LAZY_RUNS * LAZY_READS; i++) {
