@@ -1,0 +1,536 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Armed threads of one process and the ends of their process: beside what
+ * thread_test has about threads that run.
+ *
+ * A thread group can lose its leader and go on, can lose all members at once
+ * (exit_group(), SIGKILL, execve() of one of them: de_thread() in fs/exec.c),
+ * and can have as many tracers as it has threads.  Slots are each thread's own
+ * in all of it, and all of them come back.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "company.h"
+#include "harness.h"
+#include "probes.h"
+
+#define THREADS		32
+#define TRACERS		4
+#define STACK		8192
+#define THREAD_FLAGS							\
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | \
+	 CLONE_SYSVSEM | CLONE_PARENT_SETTID)
+#define EXEC_ENV	"HW_BREAKPOINT_THREADS_EXEC"
+#define EXEC_CODE	7	/* exit code of the new program */
+#define PATIENCE	20000	/* ms for others to let go of their slots */
+
+struct team;
+
+/**
+ * struct member - one thread, in shared memory
+ * @stack: its stack
+ * @team: its team
+ * @word: watched, one for each slot
+ * @progress: how far it is
+ * @tid: from the kernel, before it runs
+ */
+struct member {
+	char stack[STACK] __attribute__((aligned(16)));
+	struct team *team;
+	unsigned int word[DR_SLOTS];
+	unsigned long progress;
+	int tid;
+};
+
+/**
+ * struct team - a process and its threads, in shared memory
+ * @n: number of threads
+ * @body: what each of them does
+ * @end: how the actor ends the process
+ * @go: pipe from which they read when they may begin
+ * @begun: number of threads that were made
+ * @word: what all of them store to
+ * @m: the threads
+ */
+struct team {
+	unsigned int n;
+	int (*body)(void *arg);
+	void (*end)(void);
+	int go[2];
+	unsigned int begun;
+	unsigned int word;
+	struct member m[THREADS];
+};
+
+/* The new program; before environment.c prints what it has printed already */
+static void __attribute__((constructor(101))) after_exec(void)
+{
+	if (getenv(EXEC_ENV))
+		_exit(EXEC_CODE);
+}
+
+/* No code of the C library may run in these threads: they share its TLS */
+static void end_by_exec(void)
+{
+	char * const args[] = { "threads_test", NULL };
+	char * const env[] = { EXEC_ENV "=1", NULL };
+
+	syscall(SYS_execve, getauxval(AT_EXECFN), args, env);
+	syscall(SYS_execve, "/proc/self/exe", args, env);
+	syscall(SYS_exit_group, 1);
+}
+
+static void end_by_exit(void)
+{
+	syscall(SYS_exit_group, EXEC_CODE);
+}
+
+static void end_by_sigkill(void)
+{
+	syscall(SYS_kill, getpid(), SIGKILL);
+}
+
+/* The thread in the middle is the one that ends all */
+static bool is_actor(const struct team *team, unsigned int nr)
+{
+	return nr == team->n / 2;
+}
+
+static int store_then_act(void *arg)
+{
+	struct member *m = arg;
+	struct team *team = m->team;
+
+	m->progress = 1;
+	probe_store4(&m->word[3], 1);
+	if (is_actor(team, m - team->m))
+		team->end();
+	for (;;) {
+		m->progress += 1;
+		probe_store4(&m->word[3], 2);
+	}
+	return 0;
+}
+
+static int make_threads(struct team *team)
+{
+	struct member *m;
+
+	for (m = team->m; m < team->m + team->n; m++) {
+		m->team = team;
+		if (clone(team->body, m->stack + STACK, THREAD_FLAGS, m,
+			  &m->tid) < 0)
+			return -errno;
+		__atomic_add_fetch(&team->begun, 1, __ATOMIC_RELEASE);
+	}
+	return 0;
+}
+
+static void lead(struct tracee *t)
+{
+	if (make_threads(t->arg))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* Make all threads; they stand, armed in all slots, in t[1]... */
+static int muster(struct tracee *t, struct team *team)
+{
+	unsigned int i, n;
+	struct stop s;
+	int err;
+
+	for (i = 1; i <= team->n; i++) {
+		struct member *m = &team->m[i - 1];
+
+		err = tracee_cont(t);
+		if (!err)
+			err = tracee_wait(t, &s);
+		if (err)
+			return err;
+		if (s.status >> 8 != (SIGTRAP | PTRACE_EVENT_CLONE << 8)) {
+			tracee_report(t, &s, "clone of thread %u expected", i);
+			return 1;
+		}
+		t[i].id = i;
+		t[i].pid = t->tid;
+		t[i].progress = &m->progress;
+		err = tracee_adopt(&t[i], m->tid);
+		if (!err)
+			err = tracee_wait(&t[i], &s);
+		if (!err && s.status >> 16 != PTRACE_EVENT_STOP) {
+			tracee_report(&t[i], &s, "first stop of a thread expected");
+			err = 1;
+		}
+		for (n = 0; n < DR_SLOTS && !err; n++)
+			err = tracee_arm(&t[i], n, BP_WRITE, 4, &m->word[n]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int all_free_on(int cpu, unsigned int *word)
+{
+	int fd[DR_SLOTS], n, tries, err;
+
+	for (tries = 0; ; tries++) {
+		for (n = 0, err = 0; n < DR_SLOTS; n++) {
+			fd[n] = open_breakpoint(&word[n], -1, cpu);
+			if (fd[n] < 0) {
+				err = fd[n];
+				break;
+			}
+		}
+		while (n--)
+			close(fd[n]);
+		if (err != -ENOSPC || tries >= PATIENCE)
+			return err;
+		poll(NULL, 0, 1);
+	}
+}
+
+/* Where the CPUs cannot be asked, just the next threads have been */
+static int all_free(unsigned int *word)
+{
+	int cpu[8], cpus = allowed_cpus(cpu, 8), i, err = 0;
+
+	for (i = 0; i < cpus && !err; i++)
+		err = all_free_on(cpu[i], word);
+	return err == -EACCES || err == -EPERM || err == -ENOENT ? 0 : err;
+}
+
+FIXTURE(team) {
+	struct team *team;
+	struct tracee t[1 + THREADS];
+};
+
+FIXTURE_VARIANT(team) {
+	void (*end)(void);
+	int status;
+};
+
+FIXTURE_VARIANT_ADD(team, exit_group) {
+	.end = end_by_exit, .status = EXEC_CODE << 8,
+};
+
+FIXTURE_VARIANT_ADD(team, sigkill) {
+	.end = end_by_sigkill, .status = SIGKILL,
+};
+
+FIXTURE_VARIANT_ADD(team, execve) {
+	.end = end_by_exec, .status = EXEC_CODE << 8,
+};
+
+FIXTURE_SETUP(team)
+{
+	self->team = shared_alloc(sizeof(*self->team));
+	self->team->n = THREADS;
+	self->team->body = store_then_act;
+	self->team->end = variant->end;
+	self->t[0].arg = self->team;
+	self->t[0].body = lead;
+}
+
+static void forget_threads(struct tracee *t)
+{
+	unsigned int i;
+
+	for (i = 1; i <= THREADS; i++)
+		t[i] = (struct tracee){ .tid = 0 };
+}
+
+FIXTURE_TEARDOWN(team)
+{
+	/* The threads die with the leader, and must be reaped for its sake */
+	unsigned int i;
+
+	if (self->t[0].tid > 0)
+		kill(self->t[0].tid, SIGKILL);
+	for (i = 1; i <= THREADS; i++) {
+		/* In the team's memory, nothing of the tracee's */
+		self->t[i].progress = NULL;
+		tracee_stop(&self->t[i]);
+	}
+	tracee_stop(&self->t[0]);
+}
+
+/*
+ * All threads are armed in all slots and stand at a hit, where their end finds
+ * them; one goes on and ends the process.
+ */
+TEST_F(team, ends_at_once_and_gives_slots_back)
+{
+	struct team *team = self->team;
+	struct tracee *t = self->t;
+	unsigned int i, round;
+	struct stop s;
+	int status;
+
+	if (!can_trace(_metadata))
+		return;
+	if (all_free(team->m[0].word))
+		SKIP(return, "others use breakpoints all the time");
+	for (round = 0; round < 4; round++) {
+		struct tracee *actor = &t[1 + team->n / 2];
+
+		ASSERT_EQ(0, tracee_start(t, TRACEE_SEIZE));
+		ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
+				    PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE |
+				    PTRACE_O_TRACEEXEC));
+		ASSERT_EQ(0, muster(t, team)) {
+			TH_LOG("round %u", round);
+		}
+		ASSERT_EQ(0, tracee_cont(t));
+		for (i = 1; i <= team->n; i++)
+			ASSERT_EQ(0, tracee_expect_hit(&t[i], 8,
+						       probe_store4_next, 1));
+		ASSERT_EQ(0, tracee_cont(actor));
+		for (i = 1; i <= team->n; i++) {
+			if (&t[i] == actor)
+				continue;
+			ASSERT_EQ(0, tracee_wait(&t[i], &s));
+			ASSERT_FALSE(WIFSTOPPED(s.status)) {
+				tracee_report(&t[i], &s, "end expected");
+			}
+		}
+		if (variant->end == end_by_exec) {
+			/* It comes back under the leader's name */
+			ASSERT_EQ(0, tracee_wait(t, &s));
+			ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXEC << 8,
+				  s.status >> 8) {
+				tracee_report(t, &s, "execve() expected");
+			}
+			ASSERT_EQ(0, tracee_cont(t));
+		} else {
+			ASSERT_EQ(0, tracee_wait(actor, &s));
+			ASSERT_FALSE(WIFSTOPPED(s.status));
+		}
+		ASSERT_EQ(t->tid, waitpid(t->tid, &status, __WALL));
+		t->tid = 0;
+		ASSERT_EQ(variant->status, status);
+		tracee_stop(t);
+		forget_threads(t);
+		memset(team->m, 0, sizeof(team->m));
+	}
+	ASSERT_EQ(0, all_free(team->m[0].word)) {
+		TH_LOG("slots of threads that are gone are still taken");
+	}
+}
+
+/* Four threads, and no variants */
+FIXTURE(few) {
+	struct team *team;
+	struct tracee t[1 + TRACERS];
+};
+
+FIXTURE_SETUP(few)
+{
+	self->team = shared_alloc(sizeof(*self->team));
+	self->team->n = TRACERS;
+	ASSERT_EQ(0, pipe2(self->team->go, O_CLOEXEC));
+	self->t[0].arg = self->team;
+}
+
+FIXTURE_TEARDOWN(few)
+{
+	unsigned int i;
+
+	if (self->t[0].tid > 0)
+		kill(self->t[0].tid, SIGKILL);
+	for (i = 1; i <= TRACERS; i++) {
+		self->t[i].progress = NULL;
+		tracee_stop(&self->t[i]);
+	}
+	tracee_stop(&self->t[0]);
+}
+
+/*
+ * The leader, armed itself, ends first: it stays as a zombie that cannot be
+ * asked any more, and the others' slots are none of its business.
+ */
+static int store_twenty_times(void *arg)
+{
+	struct member *m = arg;
+
+	for (m->progress = 1; m->progress <= 20; m->progress++)
+		probe_store4(&m->word[3], 1);
+	return 0;
+}
+
+static void lead_and_leave(struct tracee *t)
+{
+	struct team *team = t->arg;
+
+	if (make_threads(team))
+		_exit(1);
+	*t->progress = 1;
+	probe_store4(&team->word, 1);
+	*t->progress = 2;
+	syscall(SYS_exit, 0);
+}
+
+TEST_F(few, go_on_without_their_leader)
+{
+	struct team *team = self->team;
+	struct tracee *t = self->t;
+	unsigned long n, dr;
+	unsigned int i;
+	struct stop s;
+
+	team->body = store_twenty_times;
+	t->body = lead_and_leave;
+	if (!start(_metadata, t, TRACEE_SEIZE))
+		return;
+	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
+			    PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE));
+	ASSERT_EQ(0, muster(t, team));
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, 4, &team->word));
+	/* For the leader only: its threads have got their options already */
+	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
+			    PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT));
+	for (n = 1; n <= 20; n++) {
+		for (i = 1; i <= team->n; i++)
+			ASSERT_EQ(0, tracee_expect_hit(&t[i], 8,
+						       probe_store4_next, n));
+		switch (n) {
+		case 5:
+			ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_store4_next,
+						       1));
+			break;
+		case 10:
+			ASSERT_EQ(0, tracee_cont(t));
+			ASSERT_EQ(0, tracee_wait(t, &s));
+			ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXIT << 8,
+				  s.status >> 8);
+			break;
+		case 12:
+			ASSERT_EQ(0, tracee_cont(t));
+			break;
+		case 15:
+			/* Running or a zombie, it cannot be asked */
+			ASSERT_EQ(-ESRCH, tracee_peek(t, 7, &dr));
+			ASSERT_EQ(-ESRCH, tracee_poke(t, 7, 0));
+			break;
+		}
+	}
+	for (i = 1; i <= team->n; i++)
+		ASSERT_EQ(0, tracee_expect_exit(&t[i]));
+	ASSERT_EQ(0, tracee_wait(t, &s));
+	ASSERT_EQ(0, tracee_check_exit(t, &s));
+}
+
+/*
+ * Each thread of a process has a thread of the tracing process for its own
+ * tracer.  All watch the same word, each in another slot.
+ */
+#define STORES	50
+
+static int store_when_told(void *arg)
+{
+	struct member *m = arg;
+	struct team *team = m->team;
+	char byte;
+
+	/* End of file is the start for all */
+	if (read(team->go[0], &byte, 1))
+		return 1;
+	for (m->progress = 1; m->progress <= STORES; m->progress++)
+		probe_store4(&team->word, 1);
+	return 0;
+}
+
+struct tracer {
+	struct tracee *t;
+	struct team *team;
+	unsigned int nr;
+	unsigned int *ready;
+	int err;
+};
+
+static int trace_one(struct tracer *r)
+{
+	unsigned int slot = r->nr % DR_SLOTS;
+	struct tracee *t = r->t;
+	unsigned long n;
+	struct stop s;
+	int err;
+
+	t->progress = &r->team->m[r->nr].progress;
+	err = tracee_adopt(t, r->team->m[r->nr].tid);
+	if (!err && (ptrace(PTRACE_SEIZE, t->tid, NULL, PTRACE_O_EXITKILL) ||
+		     ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL)))
+		err = -errno;
+	if (!err)
+		err = tracee_wait(t, &s);
+	if (!err)
+		err = tracee_arm(t, slot, BP_RW, 4, &r->team->word);
+
+	/* All are armed before any runs; who waits for that may be in trouble */
+	if (__atomic_add_fetch(r->ready, 1, __ATOMIC_ACQ_REL) == TRACERS)
+		close(r->team->go[1]);
+	for (n = 1; n <= STORES && !err; n++)
+		err = tracee_expect_hit(t, 1U << slot, probe_store4_next, n);
+	return err ? err : tracee_expect_exit(t);
+}
+
+static void *tracer(void *arg)
+{
+	struct tracer *r = arg;
+
+	r->err = trace_one(r);
+	return NULL;
+}
+
+TEST_F(few, have_a_tracer_each)
+{
+	struct team *team = self->team;
+	struct tracer tracers[TRACERS];
+	pthread_t thread[TRACERS];
+	unsigned int i, ready = 0;
+	int status;
+	pid_t pid;
+
+	if (!can_trace(_metadata))
+		return;
+	team->body = store_when_told;
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(team->go[1]);
+		if (make_threads(team))
+			_exit(1);
+		syscall(SYS_exit, 0);
+	}
+	while (__atomic_load_n(&team->begun, __ATOMIC_ACQUIRE) < TRACERS) {
+		ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+		sched_yield();
+	}
+	for (i = 0; i < TRACERS; i++) {
+		tracers[i] = (struct tracer){ .t = &self->t[1 + i],
+			.team = team, .nr = i, .ready = &ready };
+		self->t[1 + i].id = 1 + i;
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, tracer,
+					    &tracers[i]));
+	}
+	for (i = 0; i < TRACERS; i++) {
+		EXPECT_EQ(0, pthread_join(thread[i], NULL));
+		EXPECT_EQ(0, tracers[i].err);
+	}
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status) {
+		TH_LOG("wait status %#x of the process", status);
+	}
+}
+
+TEST_HARNESS_MAIN
