@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# Sourced by the scripts of the lab, after they have set $me. Everything that is
+# built or fetched stands below $lab, and is built once.
+# shellcheck disable=SC2034,SC2154
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd) || exit 1
+top=$(CDPATH='' cd -- "$here/../.." && pwd) || exit 1
+cache=$top/.cache
+lab=$cache/lab
+jobs=${JOBS:-$(nproc)}
+# shellcheck source=tools/debian.sh
+. "$top/tools/debian.sh"
+
+die()
+{
+	say "$*"
+	exit 1
+}
+
+# need TOOL PACKAGE [TOOL PACKAGE]...
+need()
+{
+	while [ $# -gt 1 ]; do
+		command -v "$1" >/dev/null 2>&1 ||
+			die "$1 is missing: apt-get install $2 (tools/lab/setup.sh installs all that the lab needs)"
+		shift 2
+	done
+}
+
+# quietly LOG COMMAND...: or one line that says where the log is
+quietly()
+{
+	log=$1
+	shift
+	"$@" >"$log" 2>&1 || die "failed: $1 ${2-}, see $log: $(grep -E 'rror|No space' "$log" | head -n 1)"
+}

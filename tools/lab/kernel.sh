@@ -1,0 +1,108 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Build a small kernel for the lab, and print the path of its bzImage.
+#
+#	kernel.sh [-v VERSION] [-f]
+#
+#	-v 6.12|6.1  which Debian linux-source package; KSRC=DIR instead of one
+#	-f           with the faults of tools/lab/faults compiled in, all off
+#
+# The source is unpacked and built below .cache/lab, once; after a change of the
+# faults or of the configuration only what depends on it is built again.
+me=kernel
+# shellcheck source=tools/lab/common.sh
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	echo "Usage: kernel.sh [-v 6.12|6.1] [-f]" >&2
+	exit 2
+}
+
+version=6.12
+kind=plain
+while getopts v:f opt; do
+	case $opt in
+	v) version=$OPTARG ;;
+	f) kind=faults ;;
+	*) usage ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -eq 0 ] || usage
+
+need make make gcc gcc flex flex bison bison bc bc
+[ $kind != faults ] || need spatch coccinelle
+if [ -n "${KSRC-}" ]; then
+	[ -f "$KSRC/arch/x86/kernel/hw_breakpoint.c" ] || die "KSRC=$KSRC is no kernel source"
+	name=$(basename "$(cd "$KSRC" && pwd)")
+else
+	name=linux-source-$version
+fi
+src=$lab/src/$name-$kind
+build=$lab/build/$name-$kind
+mkdir -p "$lab/src" "$lab/build" || die "cannot write below $lab"
+
+# Unpacked under another name first: what is there is whole
+unpack()
+{
+	rm -rf "$src.new" && mkdir "$src.new" || exit
+	if [ -n "${KSRC-}" ]; then
+		cp -a "$KSRC/." "$src.new"
+	else
+		tarball=$lab/src/$name.tar.xz
+		if [ ! -e "$tarball" ]; then
+			cd "$lab/src" && download "$name" &&
+				dpkg-deb --fsys-tarfile "$name"_*.deb |
+				tar -xO -f - "./usr/src/$name.tar.xz" >"$tarball.new" &&
+				mv "$tarball.new" "$tarball" && rm -f "$name"_*.deb || exit
+		fi
+		tar -xJ -f "$tarball" -C "$src.new" --strip-components=1 || exit
+	fi
+	[ $kind != faults ] || "$here/faults/apply.sh" "$src.new" || exit
+	mv -T "$src.new" "$src"
+}
+
+# Faults that have changed need a fresh tree; what they do not touch keeps its
+# time stamp, so that make builds only what differs.
+fresh()
+{
+	[ -d "$src" ] || return
+	[ $kind != faults ] || "$here/faults/apply.sh" "$src" 2>/dev/null
+}
+
+replace()
+{
+	rm -rf "$src.old"
+	[ ! -d "$src" ] || mv "$src" "$src.old"
+	(unpack) || { rm -rf "$src.new"; return 1; }
+	[ ! -d "$src.old" ] || rsync_times
+	rm -rf "$src.old"
+}
+
+# Files that are the same as before get their old time stamps
+rsync_times()
+{
+	(cd "$src" && find . -newer "$build/.config" -type f) | while read -r f; do
+		cmp -s "$src/$f" "$src.old/$f" && touch -r "$src.old/$f" "$src/$f"
+	done
+}
+
+fresh || quietly "$lab/$name-$kind.log" replace
+
+config()
+{
+	mkdir -p "$build" &&
+		make -C "$src" O="$build" tinyconfig &&
+		(cd "$src" && scripts/kconfig/merge_config.sh -m -O "$build" \
+			"$build/.config" "$here/small.config") &&
+		make -C "$src" O="$build" olddefconfig
+}
+
+compiler=gcc
+! command -v ccache >/dev/null 2>&1 || compiler="ccache gcc"
+quietly "$build.config.log" config
+quietly "$build.log" nice -n 5 make -C "$src" O="$build" -j "$jobs" \
+	CC="$compiler" bzImage
+echo "$build/arch/x86/boot/bzImage"

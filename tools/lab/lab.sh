@@ -1,0 +1,232 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# The proof of the suite: real kernels, under an emulator, with real bugs put
+# back one at a time, and a table of which test saw which.
+#
+#	lab.sh                all faults that the emulator can show
+#	lab.sh --short        ten of them, for CI
+#	lab.sh --list         the faults, with where they come from
+#	lab.sh -v 6.1         that kernel; KSRC=DIR takes another source
+#	lab.sh -k BZIMAGE     one that has the faults already
+#	lab.sh FAULT...       just these, without the good run before them
+#
+# The faults are compiled into one kernel, off, and switched on in the running
+# machine; only those whose effect outlasts them get a boot of their own. First
+# the run with no fault must be green. Exit code 0 if each fault was caught, 1 if
+# one was missed or the good kernel was not green, 2 for bad usage.
+me=lab
+# shellcheck source=tools/lab/common.sh
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	[ $# -eq 0 ] || echo "lab.sh: $*" >&2
+	echo "Usage: lab.sh [--short|--list] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
+	exit 2
+}
+
+version=6.12 kernel='' short='' faults=''
+list=$here/faults/list
+# One of each kind: slot, length, type, DR6, step, switch, move, exit, fork, errors
+ten="disable_ignored len8_as_4 rw_as_write dr6_lowest_only switch_stale_address
+	migration_not_armed one_in_1000 fork_inherits second_thread
+	poke_reregisters"
+
+while [ $# -gt 0 ]; do
+	case $1 in
+	--short) short=y ;;
+	--list)
+		sed '/^#/d' "$list"
+		exit
+		;;
+	-v)
+		[ $# -gt 1 ] || usage "-v needs a value"
+		version=$2
+		shift
+		;;
+	-k)
+		[ $# -gt 1 ] || usage "-k needs a value"
+		kernel=$2
+		shift
+		;;
+	-*) usage "unknown option: $1" ;;
+	*) faults="$faults $1" ;;
+	esac
+	shift
+done
+good_run=y
+[ -z "$faults" ] || good_run=
+[ -z "$short" ] || faults=$ten
+for f in $faults; do
+	grep -q "^${f}[[:space:]]" "$list" || usage "unknown fault: $f (lab.sh --list names them)"
+done
+
+flag()
+{
+	awk -v f="$1" -v want="$2" '$1 == f { n = split($3, a, ",")
+		for (i = 1; i <= n; i++) if (a[i] == want) found = 1 }
+		END { exit !found }' "$list"
+}
+
+# Those that this lab can show; the others are counted apart
+all=${faults:-$(sed -n 's/^\([a-z][a-z0-9_]*\)[[:space:]].*/\1/p' "$list")}
+here_seen='' alone='' apart=''
+for f in $all; do
+	if flag "$f" kvm || flag "$f" hw || flag "$f" bochs || flag "$f" soak; then
+		apart="$apart $f"
+	elif flag "$f" boot; then
+		alone="$alone $f"
+	else
+		here_seen="$here_seen $f"
+	fi
+done
+
+"$here/setup.sh" || exit 1
+begin=$(date +%s)
+if [ -z "$kernel" ]; then
+	say "kernel $version with all faults, off"
+	kernel=$("$here/kernel.sh" -v "$version" -f) || exit 1
+fi
+say "initramfs"
+initrd=$("$here/initramfs.sh") || exit 1
+say "built after $(($(date +%s) - begin)) s"
+
+results=$lab/results
+rm -rf "$results"
+mkdir -p "$results" || die "cannot write $results"
+# The quick and the telling first; those with a bug of the emulator last
+programs="first_trap_test_64 slots_test_64 execute_test_64"
+rest=$(sed 's/^kvm_guest_test_.*//' "$lab/suite/kselftest-list.txt")
+for p in $rest; do
+	case " $programs " in *" $p "*) ;; *) programs="$programs $p" ;; esac
+done
+# 64-bit first: a fault seen there need not be looked for again
+programs="$(echo "$programs" | tr ' ' '\n' | grep _64) $(echo "$programs" | tr ' ' '\n' | grep _32)"
+
+# machine NAME COMMAND: boot one, with its output in $results/NAME
+machine()
+{
+	output=$results/$1
+	shift
+	LAB_THREAD=single "$here/run.sh" --kernel "$kernel" --initrd "$lab/lab.gz" \
+		--output "$output" --timeout 2400 -- "$@" >"$output.out" 2>&1
+}
+
+# The script for the machine goes into the archive
+mkdir -p "$lab/add/suite"
+cp "$here/in-machine.sh" "$lab/add/suite/"
+(cd "$lab/add" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/add.gz"
+cat "$initrd" "$lab/add.gz" >"$lab/lab.gz" || die "cannot write below $lab"
+
+# run_faults NAME FAULT...: all of them, with a new boot behind one that died
+run_faults()
+{
+	name=$1
+	shift
+	n=0
+	while [ $# -gt 0 ]; do
+		n=$((n + 1))
+		# shellcheck disable=SC2086
+		machine "$name.$n" sh in-machine.sh lab.txt $programs -- "$@"
+		grep '^lab: ' "$results/$name.$n/ktap" >>"$results/$name.lines"
+		if grep -q '^lab: exit' "$results/$name.$n/ktap"; then
+			return
+		fi
+		died=$(sed -n 's/^lab: fault //p' "$results/$name.$n/ktap" | tail -n 1)
+		if [ -z "$died" ]; then
+			echo "lab: inconclusive $1" >>"$results/$name.lines"
+			shift
+			continue
+		fi
+		grep -q "^lab: caught $died " "$results/$name.$n/ktap" ||
+			echo "lab: died $died" >>"$results/$name.lines"
+		while [ $# -gt 0 ] && [ "$1" != "$died" ]; do shift; done
+		[ $# -eq 0 ] || shift
+	done
+}
+
+good=0
+if [ -n "$good_run" ]; then
+	say "no fault: $(echo "$programs" | wc -w) programs"
+	"$here/run.sh" --kernel "$kernel" --initrd "$initrd" \
+		--output "$results/good" --timeout 2400 >"$results/good.out" 2>&1
+	good=$?
+	if [ $good -eq 0 ]; then
+		say "green: $(tail -n 2 "$results/good/ktap" | head -n 1)"
+	else
+		sed -n '/^# FAILED/,$p' "$results/good/ktap"
+		say "the good kernel is not green, see $results/good"
+	fi
+fi
+
+# Two machines side by side, each on one CPU of ours
+one='' two='' n=0
+for f in $here_seen; do
+	n=$((n + 1))
+	if [ $((n % 2)) -eq 0 ]; then two="$two $f"; else one="$one $f"; fi
+done
+# shellcheck disable=SC2086
+{
+	run_faults one $one &
+	first=$!
+	run_faults two $two &
+	second=$!
+	trap 'kill $first $second 2>/dev/null; exit 130' INT
+	trap 'kill $first $second 2>/dev/null; exit 143' HUP TERM
+	wait $first
+	wait $second
+}
+for f in $alone; do
+	run_faults "alone-$f" "$f"
+done
+
+cat "$results"/*.lines 2>/dev/null >"$results/lines"
+# shellcheck disable=SC2086
+awk -v all="$here_seen $alone" -v apart="$apart" '
+	FILENAME ~ /list$/ {
+		if ($0 ~ /^[a-z]/) {
+			origin[$1] = $2
+			flags[$1] = $3
+			text = $0
+			for (i = 0; i < 3; i++)
+				sub(/^[^ \t]+[ \t]+/, "", text)
+			what[$1] = text
+		}
+		next
+	}
+	$2 == "caught" { by[$3] = $6; n[$3] = NF - 5; t[$3] = $4 }
+	$2 == "says" {
+		says[$3] = ""
+		for (i = 4; i <= NF; i++)
+			says[$3] = says[$3] " " $i
+	}
+	$2 == "missed" { missed[$3] = 1; t[$3] = $4 }
+	$2 == "died" { died[$3] = 1 }
+	$2 == "reached" { reached[$3] = $4 }
+	END {
+		total = split(all, names, " ")
+		for (i = 1; i <= total; i++) {
+			f = names[i]
+			if (f in by) {
+				caught++
+				verdict = "caught in " t[f] " s by " by[f] (n[f] > 1 ? " and " n[f] - 1 " more" : "")
+			} else if (f in died) {
+				caught++
+				verdict = "caught: the machine died of it"
+			} else {
+				verdict = reached[f] + 0 ? "MISSED" : "MISSED, its site was never reached"
+			}
+			printf "%-26s %-28s %s\n", f, origin[f],
+				verdict (f in says ? ":" says[f] : "")
+		}
+		left = split(apart, names, " ")
+		for (i = 1; i <= left; i++)
+			printf "%-26s %-28s apart (%s): %s\n", names[i], origin[names[i]], flags[names[i]], what[names[i]]
+		printf "score: %d of %d faults caught", caught, total
+		printf "; %d counted apart\n", left
+		exit caught != total
+	}' "$list" "$results/lines" | tee "$results/table"
+grep -q '^score' "$results/table" || die "no table, see $results"
+say "all that took $(($(date +%s) - begin)) s, the details are in $results"
+[ $good -eq 0 ] && ! grep -q 'MISSED' "$results/table"

@@ -1,0 +1,166 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Boot a kernel under an emulator and run the suite there.
+#
+#	run.sh --kernel BZIMAGE [OPTION]... [-- COMMAND]
+#
+#	--kernel BZIMAGE    any kernel that has an 8250 console and an initramfs
+#	--initrd FILE       instead of building the suite's (initramfs.sh)
+#	--smp N             virtual CPUs, 2
+#	--append TEXT       more kernel parameters
+#	--test PATTERN      only these tests, as for run_tests.sh -t; repeatable
+#	--known-failures F  a list instead of tcg.txt
+#	--output DIR        where ktap, dmesg and exit-code go; .cache/lab/out
+#	--timeout SECONDS   for the whole machine, 900
+#	--bisect            exit code for "git bisect run": 0, 1, 125
+#	COMMAND             instead of run_tests.sh, in a shell of the machine
+#
+# Exit code: that of the suite (0, 1, 4); 1 if the kernel died in the middle of
+# it, with the name of the last test; 3 if it never came so far, which says
+# nothing about the tests (--bisect: 125); 2 for bad usage. No root, no network,
+# no disk image.
+me=run
+# shellcheck source=tools/lab/common.sh
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	[ $# -eq 0 ] || echo "run.sh: $*" >&2
+	echo "Usage: run.sh --kernel BZIMAGE [--smp N] [--append TEXT] [--test PATTERN]... [--known-failures FILE] [--output DIR] [--timeout SECONDS] [--bisect] [-- COMMAND]" >&2
+	exit 2
+}
+
+kernel='' initrd='' smp=2 append='' patterns='' known='' bisect=''
+output=$lab/out timeout=900 command=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel | --initrd | --smp | --append | --test | \
+		--known-failures | --output | --timeout)
+		[ $# -gt 1 ] || usage "$1 needs a value"
+		;;
+	esac
+	case $1 in
+	--kernel) kernel=$2 ;;
+	--initrd) initrd=$2 ;;
+	--smp) smp=$2 ;;
+	--append) append=$2 ;;
+	--test) patterns="$patterns -t '$2'" ;;
+	--known-failures) known=$2 ;;
+	--output) output=$2 ;;
+	--timeout) timeout=$2 ;;
+	--bisect)
+		bisect=y
+		shift
+		continue
+		;;
+	--)
+		shift
+		command=$*
+		break
+		;;
+	-h | --help) usage ;;
+	*) usage "unknown option: $1" ;;
+	esac
+	shift 2
+done
+[ -n "$kernel" ] || usage "--kernel is needed"
+
+# Nothing can be said of the kernel
+inconclusive()
+{
+	say "$*"
+	[ -z "$bisect" ] || exit 125
+	exit 3
+}
+
+[ -r "$kernel" ] || inconclusive "cannot read the kernel $kernel"
+need qemu-system-x86_64 qemu-system-x86
+need cpio cpio
+for n in "$smp" "$timeout"; do
+	case $n in
+	'' | 0 | *[!0-9]*) usage "not a number: $n" ;;
+	esac
+done
+if [ -z "$initrd" ]; then
+	initrd=$("$here/initramfs.sh") || inconclusive "no initramfs"
+fi
+[ -r "$initrd" ] || inconclusive "cannot read the initramfs $initrd"
+[ -n "$known" ] || known=$top/tools/known-failures/tcg.txt
+[ -r "$known" ] || inconclusive "cannot read $known"
+mkdir -p "$output" || inconclusive "cannot write to $output"
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hwbp-lab.XXXXXX") || exit 1
+pid=
+# shellcheck disable=SC2317
+cleanup()
+{
+	[ -z "$pid" ] || kill "$pid" 2>/dev/null
+	rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' HUP TERM
+
+# The machine's command, and the list, come in a second archive behind the first
+mkdir "$tmp/root" "$tmp/root/suite"
+cat "$known" "$top/tools/known-failures/linux.txt" >"$tmp/root/suite/lab.txt"
+[ -n "$command" ] || command="sh ./run_tests.sh -o $timeout -k lab.txt $patterns"
+echo "$command" >"$tmp/root/cmd"
+(cd "$tmp/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/cmd.gz"
+cat "$initrd" "$tmp/cmd.gz" >"$tmp/initrd" || inconclusive "cannot write below $tmp"
+
+# Without ACPI the TSC cannot be calibrated under load; la57=off: the top of user
+# space is where it is on most hardware
+parameters="console=ttyS0 panic=-1 quiet reboot=t la57=off tsc_early_khz=2400000 tsc=reliable $append"
+
+# Under a watchdog, and gone with us
+watched()
+{
+	timeout -k 5 "$timeout" "$@" &
+	pid=$!
+	wait "$pid"
+	pid=
+}
+
+boot()
+{
+	watched qemu-system-x86_64 -nodefaults -no-user-config -machine pc \
+		-accel tcg,thread="${LAB_THREAD:-multi}" -cpu max,la57=off \
+		-smp "$smp,sockets=$smp" -m 768 -kernel "$kernel" \
+		-initrd "$tmp/initrd" -append "$parameters" -display none \
+		-serial "file:$output/dmesg" -serial "file:$output/ktap" \
+		-monitor none -no-reboot </dev/null >"$output/emulator.log" 2>&1
+}
+
+# The last test that said it was run, for a machine that died
+last_test()
+{
+	sed -n 's/^ *# *RUN *\([^ ]*\).*/\1/p' "$output/ktap" | tail -n 1
+}
+
+# A boot that dies before the suite says nothing, and is tried again; so is one
+# of the emulator's own deaths, a wrong int3 while kernel text is patched
+# (thread=multi, one boot in some 35)
+try=1
+while :; do
+	: >"$output/dmesg"
+	: >"$output/ktap"
+	boot
+	grep -q '^lab: up' "$output/ktap" &&
+		! grep -q 'Oops: int3' "$output/dmesg" && break
+	try=$((try + 1))
+	[ $try -le 3 ] || inconclusive "the kernel does not come to the tests, see $output/dmesg: $(tail -n 1 "$output/dmesg")"
+done
+
+code=$(sed -n 's/^lab: exit \([0-9]*\).*/\1/p' "$output/ktap" | tail -n 1)
+cat "$output/ktap"
+if [ -z "$code" ]; then
+	say "the machine died or hung in the middle, last test: $(last_test); see $output/dmesg: $(grep -E 'BUG|Oops|panic|WARN' "$output/dmesg" | head -n 1)"
+	code=1
+fi
+echo "$code" >"$output/exit-code"
+if [ -n "$bisect" ] && [ "$code" -ne 0 ] && [ "$code" -ne 1 ]; then
+	exit 125
+fi
+exit "$code"
