@@ -235,28 +235,54 @@ static void check_written(struct __test_metadata *_metadata, struct calls *c)
 	}
 }
 
-/* Execute breakpoints on the system call and right behind it */
-TEST_F(calls, execute_breakpoints_around_the_call)
+/* Execute breakpoints on the system call, or right behind it, or both */
+static void execute_around(struct __test_metadata *_metadata, struct tracee *t,
+			   bool on, bool behind)
 {
-	struct tracee *t = &self->t;
+	struct calls *c = t->arg;
 	unsigned int n;
 
 	if (!start_writes(_metadata, t))
 		return;
-	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, probe_write4_at));
-	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, probe_write4_next));
+	if (on)
+		ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, probe_write4_at));
+	if (behind)
+		ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1,
+					probe_write4_next));
 	for (n = 0; n < ROUNDS; n++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_write4_at,
-					       1 + 2 * n));
-		ASSERT_EQ(0, tracee_expect_hit(t, 8, probe_write4_next,
-					       1 + 2 * n));
+		if (on)
+			ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_write4_at,
+						       1 + 2 * n));
+		if (behind)
+			ASSERT_EQ(0, tracee_expect_hit(t, 8, probe_write4_next,
+						       1 + 2 * n));
 		if (n == ROUNDS - 1)
-			self->c->stop = 1;
+			c->stop = 1;
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next,
 					       2 + 2 * n));
 	}
 	ASSERT_EQ(0, tracee_expect_exit(t));
-	check_written(_metadata, self->c);
+	check_written(_metadata, c);
+}
+
+TEST_F(calls, execute_breakpoint_on_the_call)
+{
+	execute_around(_metadata, &self->t, true, false);
+}
+
+TEST_F(calls, execute_breakpoint_behind_the_call)
+{
+	execute_around(_metadata, &self->t, false, true);
+}
+
+/*
+ * RF, with which the call is run after the first, is clear behind it: INT n is
+ * complete when it has come to the kernel, and saves flags without RF (SDM,
+ * "Instruction-Breakpoint Exception Condition").
+ */
+TEST_F(calls, execute_breakpoints_on_and_behind_the_call)
+{
+	execute_around(_metadata, &self->t, true, true);
 }
 
 /* The tracer stops it at entry and exit, and sees nothing in DR6 */
