@@ -170,7 +170,8 @@ FIXTURE_SETUP(compat)
 	int err;
 
 	if (!other_program(path, sizeof(path)))
-		SKIP(return, "no " OTHER_BITNESS "-bit program beside this");
+		SKIP(_exit(EXIT_SKIPPED),
+		     "no " OTHER_BITNESS "-bit program beside this");
 	if (!can_trace(_metadata))
 		return;
 	/* Not close-on-exec: the tracee gets it */
@@ -185,12 +186,13 @@ FIXTURE_SETUP(compat)
 	ASSERT_NE(NULL, self->t.progress);
 	err = start_other(&self->t, self->fd, path);
 	if (err == -ENOEXEC || err == -ENOENT || err == -ELIBBAD)
-		SKIP(return, "no " OTHER_BITNESS "-bit programs run here: %s",
+		SKIP(_exit(EXIT_SKIPPED),
+		     "no " OTHER_BITNESS "-bit programs run here: %s",
 		     strerror(-err));
 	ASSERT_EQ(0, err);
 	ASSERT_EQ(0, tracee_expect_sync(&self->t, 0));
 	if (sizeof(long) == 4 && self->shared->word_at[0] >> 32)
-		SKIP(return, "no memory below 4 GiB");
+		SKIP(_exit(EXIT_SKIPPED), "no memory below 4 GiB");
 }
 
 FIXTURE_TEARDOWN(compat)
