@@ -30,7 +30,9 @@ src=$1
 	die "no kernel source tree: $src"
 command -v spatch >/dev/null || die "spatch is missing (Debian: coccinelle)"
 
-stamp=$(cat "$here"/*.cocci "$here"/hwbp_fault.[ch] "$here/list" "$0" |
+names=$(sed -n 's/^\([a-z][a-z0-9_]*\)[[:space:]].*/\1/p' "$here/list")
+# Flags and descriptions may change without another kernel.
+stamp=$({ cat "$here"/*.cocci "$here"/hwbp_fault.[ch] && echo "$names"; } |
 	sha256sum | cut -d' ' -f1)
 if [ -f "$src/.hwbp_fault" ]; then
 	[ "$(cat "$src/.hwbp_fault")" = "$stamp" ] && exit 0
@@ -38,8 +40,6 @@ if [ -f "$src/.hwbp_fault" ]; then
 fi
 [ -e "$src/include/linux/hwbp_fault.h" ] &&
 	die "$src was left half done: unpack it again"
-
-names=$(sed -n 's/^\([a-z][a-z0-9_]*\)[[:space:]].*/\1/p' "$here/list")
 
 cp "$here/hwbp_fault.h" "$src/include/linux/"
 cp "$here/hwbp_fault.c" "$src/kernel/events/"
