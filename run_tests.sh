@@ -40,7 +40,8 @@ usage()
 	  --keep-going               do not stop at the first wrong trap
 
 	A line of a known-failures file is "PATTERN STATE REASON": STATE is "fail" (is
-	run, may fail) or "hang" (would take the machine down, is not run).
+	run, may fail), "hang" (would take the machine down, is not run) or
+	"seen:GLOB" (may fail if it prints a line that matches).
 
 	Exit status: 0 all well, 1 something failed, 2 bad usage, 4 nothing could run.
 	END
@@ -166,8 +167,10 @@ done
 	bad_usage "without --soak:$soak_options"
 
 # known_fail and known_hang: lines "PATTERN<blank>REASON".
+# known_seen: lines "PATTERN<blank>GLOB<blank>REASON".
 known_fail=
 known_hang=
+known_seen=
 read_known()
 {
 	if [ ! -f "$1" ] || [ ! -r "$1" ]; then
@@ -183,7 +186,8 @@ read_known()
 		case $state in
 		fail) known_fail="$known_fail$pattern $reason$cr" ;;
 		hang) known_hang="$known_hang$pattern $reason$cr" ;;
-		*) bad_usage "$1:$n: no such state: '$state' (fail or hang)" ;;
+		seen:?*) known_seen="$known_seen$pattern ${state#seen:} $reason$cr" ;;
+		*) bad_usage "$1:$n: no such state: '$state' (fail, hang or seen:GLOB)" ;;
 		esac
 	done <"$1"
 }
@@ -207,6 +211,25 @@ known()
 		lines=${lines#*"$cr"}
 	done
 	return 1
+}
+
+# recognise NAME LINE: set recognised where a failure of this test that prints
+# this is known, for what it says and not for the test that it happens to hit.
+recognise()
+{
+	lines=$known_seen
+	while [ -n "$lines" ]; do
+		reason=${lines%%"$cr"*}
+		lines=${lines#*"$cr"}
+		matches "$1" "${reason%% *}" || continue
+		reason=${reason#* }
+		# shellcheck disable=SC2254 # a pattern is what it is
+		case $2 in
+		*${reason%% *}*)
+			recognised=${reason#* }
+			return ;;
+		esac
+	done
 }
 
 #
@@ -477,6 +500,7 @@ report()
 	running=
 	status=
 	first=
+	recognised=
 	broken=
 	fault=
 	skip=
@@ -498,6 +522,7 @@ report()
 			set -- $running
 			running=$1
 			first=
+			recognised=
 			broken= ;;
 		"#"*": Test terminated unexpectedly by signal "* | \
 		"#"*": Test ended in some other way"*)
@@ -507,6 +532,7 @@ report()
 		"#            OK "* | "#          FAIL "*)
 			;;
 		"# "*)
+			[ -z "$known_seen" ] || recognise "$prog:$running" "$line"
 			[ -n "$first" ] || first=${line#"# "} ;;
 		1..[0-9]*)
 			if [ -z "$planned" ]; then
@@ -629,7 +655,11 @@ one_result()
 		detail="the program does not list this test"
 		line="not ok $number $name # $detail" ;;
 	esac
-	if [ $state != skip ] && known "$prog:$name" "$known_fail"; then
+	if [ $state = fail ] && [ -n "$recognised" ]; then
+		state=xfail
+		detail="$recognised: $detail"
+		line="ok $number $name # XFAIL known failure: $recognised"
+	elif [ $state != skip ] && known "$prog:$name" "$known_fail"; then
 		if [ $state = fail ]; then
 			state=xfail
 			line="ok $number $name # XFAIL known failure: $reason"
@@ -645,6 +675,7 @@ one_result()
 	esac
 	running=
 	first=
+	recognised=
 	broken=
 	result $state "$prog:$name" "$detail"
 }

@@ -240,6 +240,15 @@ known_failures()
 		last_line "2 passed, 1 failed, 2 skipped"
 }
 
+known_by_what_it_prints()
+{
+	programs a=f.pass,f.fail_1,f.fail_2 && echo 'a:*_1 seen:expected?this so' >"$tmp/known" &&
+		run 1 -k "$tmp/known" && prints "  ok 2 f.fail_1 # XFAIL known failure: so" &&
+		prints "  not ok 3 f.fail_2" && last_line "1 passed, 1 failed, 1 skipped" &&
+		echo 'a:* seen:something?else so' >"$tmp/known" && run 1 -k "$tmp/known" &&
+		last_line "1 passed, 2 failed, 0 skipped"
+}
+
 bad_usage()
 {
 	programs a=f.pass
@@ -358,6 +367,7 @@ for sh in sh bash "busybox ash"; do
 	check "$sh: harness without options" whole_programs
 	check "$sh: repeat" repeats
 	check "$sh: known failures" known_failures
+	check "$sh: known by what it prints" known_by_what_it_prints
 	check "$sh: bad usage" bad_usage
 	check "$sh: time limit" times_out
 	check "$sh: processes left behind" left_behind
