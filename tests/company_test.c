@@ -388,7 +388,18 @@ static bool make_freezer(struct freezer *f)
 	return false;
 }
 
-TEST(frozen_and_thawed)
+FIXTURE(alone) {
+};
+
+FIXTURE_SETUP(alone)
+{
+}
+
+FIXTURE_TEARDOWN(alone)
+{
+}
+
+TEST_F(alone, frozen_and_thawed)
 {
 	struct crew_member m[MEMBERS];
 	struct tracee t[MEMBERS] = { 0 };
@@ -495,7 +506,7 @@ static int trace_until_killed(int tell)
 	}
 }
 
-TEST(tracer_killed_and_another_takes_over)
+TEST_F(alone, tracer_killed_and_another_takes_over)
 {
 	unsigned long last_of_tracer = 0, i;
 	int status, ends[2];
