@@ -82,11 +82,6 @@ DEFINE_PROBE(avx_store, "vxorps %ymm0, %ymm0, %ymm0", "vmovups %ymm0, (" P ")",
 	     "vzeroupper");
 DECLARE_PROBE(avx_load);
 DEFINE_PROBE(avx_load, "", "vmovups (" P "), %ymm0", "vzeroupper");
-/* The mask has the first word on and all others off */
-DECLARE_PROBE(avx_masked_store);
-DEFINE_PROBE(avx_masked_store,
-	     "movl $-1, %eax\n\tvmovd %eax, %xmm1\n\tvxorps %ymm0, %ymm0, %ymm0",
-	     "vmaskmovps %ymm0, %ymm1, (" P ")", "vzeroupper");
 DECLARE_PROBE(prefetch_mem);
 DEFINE_PROBE(prefetch_mem, "", "prefetcht0 (" P ")", "");
 DECLARE_PROBE(lea_mem);
@@ -190,8 +185,6 @@ FIXTURE_VARIANT_ADD(form, fld) FORM_OF(flds_mem, 4, true, false, ANY);
 FIXTURE_VARIANT_ADD(form, fxsave) FORM_OF(fxsave_mem, 16, false, true, ANY);
 FIXTURE_VARIANT_ADD(form, avx_store) FORM_OF(avx_store, 32, false, true, AVX);
 FIXTURE_VARIANT_ADD(form, avx_load) FORM_OF(avx_load, 32, true, false, AVX);
-FIXTURE_VARIANT_ADD(form, avx_masked_store)
-	FORM_OF(avx_masked_store, 4, false, true, AVX);
 FIXTURE_VARIANT_ADD(form, prefetch)
 	FORM_OF(prefetch_mem, 4, false, false, ANY);
 FIXTURE_VARIANT_ADD(form, lea) FORM_OF(lea_mem, 4, false, false, ANY);
