@@ -336,6 +336,7 @@ TEST_F(birth, traced_child_shows_nothing_armed)
  */
 #define ARENA	((char *)0x20000000)	/* user space in either bitness */
 #define ARENA_WORD	((unsigned int *)(ARENA + 1024))
+#define ARENA_OTHER	((unsigned int *)(ARENA + 2048))
 #define ARENA_CODE	(ARENA + 4096)
 #define EXEC_ENV	"HW_BREAKPOINT_LIFETIME_EXEC"
 
@@ -353,8 +354,8 @@ static void arena_touch(void)
 
 	/* clang 14 cannot call a constant address in a 32-bit PIE */
 	asm("" : "+r" (code));
-	probe_store4(ARENA_WORD, 1);
 	probe_load4(ARENA_WORD, 1);
+	probe_store4(ARENA_OTHER, 1);
 	((void (*)(void))(unsigned long)code)();
 }
 
@@ -457,7 +458,7 @@ static int arm_arena(struct tracee *t)
 	int err = tracee_arm(t, 0, BP_RW, 4, ARENA_WORD);
 
 	if (!err)
-		err = tracee_arm(t, 1, BP_WRITE, 4, ARENA_WORD);
+		err = tracee_arm(t, 1, BP_WRITE, 4, ARENA_OTHER);
 	if (!err)
 		err = tracee_arm(t, 2, BP_EXECUTE, 1, ARENA_CODE);
 	return err ? err : tracee_arm(t, 3, BP_RW, 1, ARENA + 128);
@@ -468,9 +469,9 @@ static int armed_before_exec(struct tracee *t)
 {
 	int err = arm_arena(t);
 
-	/* Two slots are hit, and leave their bits in DR6 */
+	/* One slot is hit, and leaves its bit in DR6 */
 	if (!err)
-		err = tracee_expect_hit(t, 3, probe_store4_next, *t->progress);
+		err = tracee_expect_hit(t, 1, probe_store4_next, *t->progress);
 	return err ? err : tracee_expect_sync(t, *t->progress);
 }
 
@@ -523,12 +524,13 @@ TEST_F(exec, clears_all)
 	/* From here on no progress is told */
 	ASSERT_EQ(0, tracee_expect_sync(t, *t->progress));
 	ASSERT_EQ(0, arm_arena(t));
-	ASSERT_EQ(0, tracee_cont(t));
-	ASSERT_EQ(0, tracee_wait(t, &s));
-	ASSERT_EQ(dr6_encode(3, false), s.dr6);
+	/* Where the new program's probes are is not known: it is moved about */
 	ASSERT_EQ(0, tracee_cont(t));
 	ASSERT_EQ(0, tracee_wait(t, &s));
 	ASSERT_EQ(dr6_encode(1, false), s.dr6);
+	ASSERT_EQ(0, tracee_cont(t));
+	ASSERT_EQ(0, tracee_wait(t, &s));
+	ASSERT_EQ(dr6_encode(2, false), s.dr6);
 	ASSERT_EQ(0, tracee_expect_hit(t, 4, ARENA_CODE, *t->progress));
 	ASSERT_EQ(0, tracee_expect_exit(t));
 }
