@@ -821,7 +821,6 @@ TEST_F(rf, decides_when_the_tracer_sets_ip)
  */
 struct reader {
 	int pipe[2];
-	bool handle;
 };
 
 DECLARE_PROBE(do_read);
@@ -860,8 +859,9 @@ static void restart(struct __test_metadata *_metadata, struct tracee *t,
 		.ip = do_read_at, .slots = 2, .progress = 1,
 	};
 	struct reader reader;
-	struct stop s;
 	unsigned int i;
+	struct stop s;
+	char c;
 
 	ASSERT_EQ(0, pipe(reader.pipe));
 	t->body = read_a_byte;
@@ -884,9 +884,12 @@ static void restart(struct __test_metadata *_metadata, struct tracee *t,
 		ASSERT_EQ(0, tracee_cont(t));
 		ASSERT_EQ(0, tracee_wait(t, &s));
 		ASSERT_EQ(SIGUSR1, WSTOPSIG(s.status));
+		/* Where the trap is missed, the tracee is not to wait for ever */
+		ASSERT_EQ(1, write(reader.pipe[1], "x", 1));
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_CONT, sig));
 		ASSERT_EQ(0, tracee_wait(t, &s));
 		ASSERT_EQ(0, tracee_check_trap(t, &s, &again));
+		ASSERT_EQ(1, read(reader.pipe[0], &c, 1));
 	}
 	ASSERT_EQ(1, write(reader.pipe[1], "x", 1));
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));

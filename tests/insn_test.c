@@ -431,7 +431,7 @@ TEST_F(insn, traps_for_what_it_touches)
 		.ip = probe_store4_next, .slots = 8, .progress = 2,
 	};
 	unsigned char then[3 * PAGE];
-	unsigned int i, j;
+	unsigned int i;
 	struct stop s;
 
 	t->body = run_form;
@@ -473,20 +473,34 @@ TEST_F(insn, traps_for_what_it_touches)
 		}
 		ASSERT_EQ(0, tracee_expect_sync(t, 3));
 	}
+}
 
-	/* Several slots under one instruction: one trap with all their bits */
+/* Several slots under one instruction: one trap with all their bits */
+TEST_F(insn, one_trap_for_all_its_places)
+{
+	const struct form *form = &variant->form;
+	struct job job = {
+		.fn = form->probe.fn, .at = self->memory + PAGE,
+	};
+	struct tracee *t = &self->t;
+	unsigned int i, slot = 0;
+
+	t->body = run_form;
+	t->arg = &job;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
 	memset(self->memory, 0x5a, 4 * PAGE);
 	if (form->fill)
 		form->fill(job.at);
-	ASSERT_EQ(0, tracee_disarm(t, 0));
-	for (i = 0, j = 0; i < ARRAY_SIZE(form->places) && j < 3; i++)
+	for (i = 0; i < ARRAY_SIZE(form->places) && slot < DR_SLOTS; i++)
 		if (form->places[i].touch == READS ||
 		    form->places[i].touch == WRITES)
-			ASSERT_EQ(0, tracee_arm(t, j++, BP_RW, 1, job.at +
+			ASSERT_EQ(0, tracee_arm(t, slot++, BP_RW, 1, job.at +
 						form->places[i].at));
-	if (j)
-		ASSERT_EQ(0, tracee_expect_hit(t, (1U << j) - 1,
+	if (slot)
+		ASSERT_EQ(0, tracee_expect_hit(t, (1U << slot) - 1,
 					       form->probe.next, 1));
+	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 }
 
 /*
@@ -603,12 +617,14 @@ static int expect_turn(struct tracee *t, const struct probe *probe,
 	return 1;
 }
 
-TEST_F(rep, traps_for_each_turn_that_touches)
+static void watch_turns(struct __test_metadata *_metadata,
+			struct _test_data_rep *self,
+			const struct _fixture_variant_rep *variant,
+			const unsigned int *turns, unsigned int n)
 {
 	struct job job = {
 		.fn = variant->probe.fn, .at = self->memory + PAGE,
 	};
-	static const unsigned int turns[] = { 0, 3, TURNS - 2, TURNS - 1 };
 	unsigned int i, size = abs(variant->step);
 	struct tracee *t = &self->t;
 
@@ -616,7 +632,7 @@ TEST_F(rep, traps_for_each_turn_that_touches)
 	t->arg = &job;
 	if (!start(_metadata, t, TRACEE_TRACEME))
 		return;
-	for (i = 0; i < 2 * ARRAY_SIZE(turns); i++) {
+	for (i = 0; i < 2 * n; i++) {
 		enum touch touch = i % 2 ? variant->from : variant->to;
 		unsigned char *first = job.at + (i % 2 ? 512 : 0);
 		unsigned char *addr = first + (int)turns[i / 2] * variant->step;
@@ -638,6 +654,20 @@ TEST_F(rep, traps_for_each_turn_that_touches)
 					first + TURNS * variant->step));
 		ASSERT_EQ(0, tracee_expect_sync(t, 3));
 	}
+}
+
+TEST_F(rep, traps_for_each_turn_that_touches)
+{
+	static const unsigned int turns[] = { 0, 3, TURNS - 2 };
+
+	watch_turns(_metadata, self, variant, turns, ARRAY_SIZE(turns));
+}
+
+TEST_F(rep, stands_behind_it_after_the_last_turn)
+{
+	static const unsigned int turns[] = { TURNS - 1 };
+
+	watch_turns(_metadata, self, variant, turns, ARRAY_SIZE(turns));
 }
 
 /* Two watchpoints apart from each other: a trap for each, in their order */
