@@ -497,9 +497,15 @@ TEST_F(insn, one_trap_for_all_its_places)
 		    form->places[i].touch == WRITES)
 			ASSERT_EQ(0, tracee_arm(t, slot++, BP_RW, 1, job.at +
 						form->places[i].at));
+	if (slot < DR_SLOTS)
+		ASSERT_EQ(0, tracee_arm(t, slot, BP_WRITE, 4,
+					job.at + 2 * PAGE));
 	if (slot)
 		ASSERT_EQ(0, tracee_expect_hit(t, (1U << slot) - 1,
 					       form->probe.next, 1));
+	if (slot < DR_SLOTS)
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << slot,
+					       probe_store4_next, 2));
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 }
 
