@@ -121,6 +121,7 @@ FIXTURE(cpu_wide) {
 	struct crew_member m[MEMBERS];
 	int cpus[64], fds[64];
 	int ncpus;
+	bool ready;
 };
 
 /* The tracees first: what is open when they are forked would stay open there */
@@ -155,6 +156,7 @@ FIXTURE_SETUP(cpu_wide)
 	}
 	for (i = 0; i < MEMBERS; i++)
 		ASSERT_EQ(0, crew_arm(&self->t[i]));
+	self->ready = true;
 }
 
 FIXTURE_TEARDOWN(cpu_wide)
@@ -171,6 +173,8 @@ TEST_F(cpu_wide, three_slots_beside_it)
 	unsigned int i;
 	int cpu;
 
+	if (!self->ready)
+		return;
 	for (i = 0; i < MEMBERS; i++)
 		ASSERT_EQ(-ENOSPC, tracee_arm(&self->t[i], (3 + i) % DR_SLOTS,
 					      BP_RW, 4, &self->area[i].read));
@@ -192,6 +196,8 @@ TEST_F(cpu_wide, the_fourth_slot_comes_back)
 	unsigned int i;
 	int cpu;
 
+	if (!self->ready)
+		return;
 	for (cpu = 0; cpu < self->ncpus; cpu++)
 		close(self->fds[cpu]);
 	for (i = 0; i < MEMBERS; i++) {
@@ -317,6 +323,9 @@ TEST_F(hotplug, traps_come_while_a_cpu_goes_and_comes)
 	bool online = true;
 	struct stop s;
 
+	/* The harness of 6.1 goes on where the set-up has skipped */
+	if (self->guard <= 0)
+		return;
 	for (i = 0; i < MEMBERS; i++)
 		ASSERT_EQ(0, tracee_cont(&self->t[i]));
 	while (left) {

@@ -272,6 +272,9 @@ TEST_F(form, traps_once_behind_it)
 		{ job.at + probe->size, false },
 	};
 
+	/* The harness of 6.1 goes on where the set-up has skipped */
+	if (!self->memory)
+		return;
 	t->body = run_form;
 	t->arg = &job;
 	if (!start(_metadata, t, TRACEE_TRACEME))

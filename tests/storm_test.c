@@ -296,6 +296,9 @@ TEST_F(migration, by_itself)
 {
 	unsigned int i;
 
+	/* The harness of 6.1 goes on where the set-up has skipped */
+	if (self->ncpus < 2)
+		return;
 	for (i = 0; i < 4; i++) {
 		tracee_stop(&self->t[i]);
 		self->m[i].pace = CREW_MOVE;
@@ -310,6 +313,8 @@ TEST_F(migration, by_its_tracer_while_stopped)
 {
 	unsigned int i;
 
+	if (self->ncpus < 2)
+		return;
 	for (i = 0; i < 4; i++)
 		self->m[i].moved = true;
 	ASSERT_EQ(0, crew_run(self->t, 4));
@@ -323,6 +328,8 @@ TEST_F(migration, by_a_third_process)
 	int status, i, turn;
 	pid_t mover;
 
+	if (self->ncpus < 2)
+		return;
 	*go_on = 1;
 	mover = fork();
 	ASSERT_LE(0, mover);
