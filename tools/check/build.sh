@@ -41,11 +41,28 @@ verdicts()
 	done
 }
 
-# like_o2 NAME: the same verdicts as at -O2
+# differing A B: tests that A and B do not agree on
+differing()
+{
+	sort "$1" "$2" | uniq -u | awk '{ print $1 " " $NF }' | sort -u
+}
+
+# like_o2 NAME: the same verdicts as at -O2. What the optimiser does to a test it
+# does every time; what comes from the machine (other users of breakpoints, a
+# hypervisor that loses DR6) is gone when both are run again.
 like_o2()
 {
-	[ -s "$tmp/gcc-O2.verdicts" ] && verdicts "$1" >"$tmp/$1.verdicts" &&
-		diff "$tmp/gcc-O2.verdicts" "$tmp/$1.verdicts"
+	[ -s "$tmp/gcc-O2.verdicts" ] && verdicts "$1" >"$tmp/$1.verdicts" || return
+	differing "$tmp/gcc-O2.verdicts" "$tmp/$1.verdicts" >"$tmp/differ"
+	for _ in 1 2; do
+		[ -s "$tmp/differ" ] || return 0
+		verdicts gcc-O2 >"$tmp/again.o2"
+		verdicts "$1" >"$tmp/again"
+		differing "$tmp/again.o2" "$tmp/again" | comm -12 - "$tmp/differ" >"$tmp/still"
+		mv "$tmp/still" "$tmp/differ"
+	done
+	cat "$tmp/differ"
+	[ ! -s "$tmp/differ" ]
 }
 
 for level in -O2 -O0 -O3; do
