@@ -128,7 +128,7 @@ without_m32()
 	[ "$(grep -c 'cannot do -m32' "$tmp/say")" -eq 1 ] && [ "$(wc -l <"$tmp/say")" -eq 1 ] &&
 		! find "$tmp/no32-out" -name '*_32*' | grep . &&
 		[ "$(programs | grep -c _64)" -eq \
-			"$(find "$tmp/no32-out" -name '*_64' | wc -l)" ]
+			"$(find "$tmp/no32-out" -name '*_test_64' | wc -l)" ]
 }
 
 check "no -m32: says so once and goes on" without_m32
