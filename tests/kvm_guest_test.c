@@ -742,15 +742,43 @@ static void guest_set_of(struct vcpu *v, struct bp *bp, unsigned int n)
 
 /* ---- the picture of a failure ------------------------------------------- */
 
+/* A test that goes on after a failure may fail thousands of times */
+#define MAX_PICTURES	3
+
+/* Rows of a picture, the last right one first */
+#define MAX_ROWS	16
+
+/* The first exception that is not as owed; what is owed fits into the log */
+static unsigned int first_wrong(const struct vcpu *v)
+{
+	const struct event *seen = (struct event *)(v->area + AT_LOG);
+	__u64 count = *(__u64 *)(v->area + AT_COUNT);
+	unsigned int n;
+
+	for (n = 0; n < v->n_owed && n < count; n++) {
+		const struct event *o = &v->owed[n], *s = &seen[n];
+
+		if (o->vector != s->vector || o->ip != s->ip ||
+		    (o->vector == V_DB && o->dr6 != s->dr6))
+			break;
+	}
+	return n;
+}
+
 static void __printf(2, 3) picture(struct vcpu *v, const char *fmt, ...)
 {
 	const struct event *seen = (struct event *)(v->area + AT_LOG);
 	__u64 count = *(__u64 *)(v->area + AT_COUNT);
 	__u64 n, max = count > v->n_owed ? count : v->n_owed;
+	static unsigned int pictures;
 	struct kvm_debugregs d = {};
 	struct kvm_regs r = {};
 	va_list ap;
 
+	if (__atomic_fetch_add(&pictures, 1, __ATOMIC_RELAXED) >= MAX_PICTURES)
+		return;
+	if (max > GUEST_LOG)
+		max = GUEST_LOG;
 	flockfile(stdout);
 	printf("# ");
 	va_start(ap, fmt);
@@ -777,7 +805,12 @@ static void __printf(2, 3) picture(struct vcpu *v, const char *fmt, ...)
 	printf("#   host CPU %d; %s\n", sched_getcpu(), environment());
 	printf("#   exceptions in the guest: %u owed, %llu seen\n",
 	       v->n_owed, count);
-	for (n = 0; n < max && n < GUEST_LOG; n++) {
+	n = first_wrong(v);
+	if (n)
+		n--;
+	if (max > n + MAX_ROWS)
+		max = n + MAX_ROWS;
+	for (; n < max; n++) {
 		const struct event *o = &v->owed[n], *s = &seen[n];
 
 		printf("#   %2llu:", n);
@@ -856,17 +889,9 @@ static bool run_to(struct vcpu *v, unsigned int port)
 
 static bool guest_check(struct vcpu *v, const char *when)
 {
-	const struct event *seen = (struct event *)(v->area + AT_LOG);
 	__u64 count = *(__u64 *)(v->area + AT_COUNT);
-	unsigned int n;
+	unsigned int n = first_wrong(v);
 
-	for (n = 0; n < v->n_owed && n < count; n++) {
-		const struct event *o = &v->owed[n], *s = &seen[n];
-
-		if (o->vector != s->vector || o->ip != s->ip ||
-		    (o->vector == V_DB && o->dr6 != s->dr6))
-			break;
-	}
 	if (n == v->n_owed && n == count)
 		return true;
 	picture(v, "%s: wrong from exception %u on", when, n);
