@@ -32,10 +32,8 @@
 #endif
 
 #ifdef __x86_64__
-#define UC_IP	REG_RIP
 #define DATA	0x123456789abcdef0UL
 #else
-#define UC_IP	REG_EIP
 #define DATA	0x9abcdef0UL
 #endif
 
@@ -55,8 +53,6 @@ static unsigned char area[64] __attribute__((__aligned__(64)));
 static struct {
 	unsigned int signals;
 	unsigned int wrong;
-	struct perf_siginfo last;
-	unsigned long last_ip;
 
 	void *addr;
 	unsigned long data;
@@ -77,9 +73,12 @@ static void on_trap(int sig, siginfo_t *siginfo, void *context)
 	    info->addr != trap.addr || info->data != trap.data ||
 	    info->type != PERF_TYPE_BREAKPOINT || info->flags != trap.flags ||
 	    (trap.ip && ip != trap.ip)) {
-		__atomic_add_fetch(&trap.wrong, 1, __ATOMIC_SEQ_CST);
-		trap.last = *info;
-		trap.last_ip = ip;
+		/* Now, as it may explain whatever fails next */
+		if (!__atomic_fetch_add(&trap.wrong, 1, __ATOMIC_SEQ_CST))
+			dprintf(STDERR_FILENO,
+				"# wrong signal %d: code %d, addr %p, data %#lx, type %u, flags %u, ip %#lx\n",
+				sig, info->code, info->addr, info->data,
+				info->type, info->flags, ip);
 	}
 	if (trap.action)
 		trap.action();
@@ -90,15 +89,10 @@ static unsigned int signals(void)
 	return __atomic_load_n(&trap.signals, __ATOMIC_SEQ_CST);
 }
 
-/* How many signals were not as they should be; says what the last one was */
+/* How many signals were not as they should be; the first one has been told */
 static unsigned int wrong(void)
 {
-	if (trap.wrong)
-		fprintf(stderr,
-			"# the last such signal: code %d, addr %p, data %#lx, type %u, flags %u, ip %#lx\n",
-			trap.last.code, trap.last.addr, trap.last.data,
-			trap.last.type, trap.last.flags, trap.last_ip);
-	return trap.wrong;
+	return __atomic_load_n(&trap.wrong, __ATOMIC_SEQ_CST);
 }
 
 static int handle(int flags)
