@@ -154,8 +154,11 @@ FIXTURE_SETUP(cpu_wide)
 			return;
 		self->fds[cpu] = fd;
 	}
-	for (i = 0; i < MEMBERS; i++)
-		ASSERT_EQ(0, crew_arm(&self->t[i]));
+	for (i = 0; i < MEMBERS; i++) {
+		ASSERT_EQ(0, crew_arm(&self->t[i])) {
+			TH_LOG("member %u", i);
+		}
+	}
 	self->ready = true;
 }
 
@@ -175,9 +178,10 @@ TEST_F(cpu_wide, three_slots_beside_it)
 
 	if (!self->ready)
 		return;
-	for (i = 0; i < MEMBERS; i++)
+	for (i = 0; i < MEMBERS; i++) {
 		ASSERT_EQ(-ENOSPC, tracee_arm(&self->t[i], (3 + i) % DR_SLOTS,
 					      BP_RW, 4, &self->area[i].read));
+	}
 	ASSERT_EQ(0, crew_run(self->t, MEMBERS));
 
 	/* Its own count has lost nothing either: all that this thread stores */
@@ -326,8 +330,11 @@ TEST_F(hotplug, traps_come_while_a_cpu_goes_and_comes)
 	/* The harness of 6.1 goes on where the set-up has skipped */
 	if (self->guard <= 0)
 		return;
-	for (i = 0; i < MEMBERS; i++)
-		ASSERT_EQ(0, tracee_cont(&self->t[i]));
+	for (i = 0; i < MEMBERS; i++) {
+		ASSERT_EQ(0, tracee_cont(&self->t[i])) {
+			TH_LOG("member %u", i);
+		}
+	}
 	while (left) {
 		t = tracee_wait_any(self->t, MEMBERS, &s);
 		ASSERT_TRUE(!!t);

@@ -284,10 +284,16 @@ TEST_F(compat, all_slots)
 	unsigned int i, round;
 	unsigned long val;
 
-	for (i = 0; i < DR_SLOTS; i++)
-		ASSERT_EQ(0, arm(t, self->shared, slot, i));
-	for (round = 0; round < 3; round++)
-		ASSERT_EQ(0, expect_pass(t, self->shared, slot));
+	for (i = 0; i < DR_SLOTS; i++) {
+		ASSERT_EQ(0, arm(t, self->shared, slot, i)) {
+			TH_LOG("slot %u", i);
+		}
+	}
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, expect_pass(t, self->shared, slot)) {
+			TH_LOG("round %u", round);
+		}
+	}
 	for (i = 0; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, tracee_peek(t, i, &val));
 		ASSERT_EQ((unsigned long)(slot[i].type == BP_EXECUTE ?
@@ -340,10 +346,16 @@ TEST_F(compat, refused_changes_nothing)
 	unsigned long before[8], val;
 	unsigned int i, n;
 
-	for (i = 0; i < DR_SLOTS; i++)
-		ASSERT_EQ(0, arm(t, self->shared, slot, i));
-	for (n = 0; n < 8; n++)
-		ASSERT_EQ(0, tracee_peek(t, n, &before[n]));
+	for (i = 0; i < DR_SLOTS; i++) {
+		ASSERT_EQ(0, arm(t, self->shared, slot, i)) {
+			TH_LOG("slot %u", i);
+		}
+	}
+	for (n = 0; n < 8; n++) {
+		ASSERT_EQ(0, tracee_peek(t, n, &before[n])) {
+			TH_LOG("number %u", n);
+		}
+	}
 	ASSERT_EQ(-EINVAL, tracee_poke(t, 0, before[0] + 1));
 	ASSERT_EQ(-EINVAL, tracee_poke(t, 1, before[1] + 4));
 	ASSERT_EQ(-EINVAL, tracee_poke(t, 3, before[3] + 1));

@@ -139,9 +139,10 @@ TEST_F(execute, none_on_the_path_not_taken)
 		return;
 	ASSERT_EQ(0, tracee_arm(t, variant->slot, BP_EXECUTE, 1,
 				probe_branch_at));
-	for (i = 4; i <= VISITS; i += 4)
+	for (i = 4; i <= VISITS; i += 4) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1U << variant->slot,
 					       probe_branch_at, i));
+	}
 	ASSERT_EQ(0, tracee_expect_exit(t));
 }
 

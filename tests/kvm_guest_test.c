@@ -1279,12 +1279,13 @@ TEST_F(guest, reads_back)
 		ASSERT_TRUE(guest_run(v, "writing and reading DRs"));
 		ASSERT_EQ(0, ioctl(v->fd, KVM_GET_DEBUGREGS, &d));
 		ASSERT_TRUE(run_to(v, PORT_STEP));
-		for (i = 0; i < 12; i++)
+		for (i = 0; i < 12; i++) {
 			EXPECT_EQ(set[i % 6], *saved(v, i)) {
 				TH_LOG("set %u: DR%u, %s", s,
 				       i % 6 < 4 ? i % 6 : i % 6 + 2,
 				       i < 6 ? "at once" : "after an exit");
 			}
+		}
 		for (i = 0; i < DR_SLOTS; i++)
 			EXPECT_EQ(set[i], d.db[i]);
 		EXPECT_EQ(set[4], d.dr6);
@@ -1839,12 +1840,18 @@ TEST_F(same_address, armed_in_guest_alone)
 		guest_out(v, PORT_STEP);
 		ASSERT_EQ(0, guest_start(v));
 		ASSERT_TRUE(run_to(v, PORT_STEP));
-		for (i = 0; i < DR_SLOTS; i++)
-			ASSERT_TRUE(touch_ends(&self->bp[i]));
+		for (i = 0; i < DR_SLOTS; i++) {
+			ASSERT_TRUE(touch_ends(&self->bp[i])) {
+				TH_LOG("slot %u", i);
+			}
+		}
 		ASSERT_TRUE(run_to(v, PORT_STEP));
 		ASSERT_TRUE(guest_check(v, "after the host's accesses"));
-		for (i = 0; i < DR_SLOTS; i++)
-			ASSERT_TRUE(touch_ends(&self->bp[i]));
+		for (i = 0; i < DR_SLOTS; i++) {
+			ASSERT_TRUE(touch_ends(&self->bp[i])) {
+				TH_LOG("slot %u", i);
+			}
+		}
 	}
 }
 
@@ -2056,8 +2063,11 @@ TEST_F(one_cpu, in_turn)
 	unsigned int round, i;
 
 	for (round = 0; round < ROUNDS; round++)
-		for (i = 0; i < N_VCPUS; i++)
-			ASSERT_TRUE(one_round(&self->v[i], round));
+		for (i = 0; i < N_VCPUS; i++) {
+			ASSERT_TRUE(one_round(&self->v[i], round)) {
+				TH_LOG("vCPU %u", i);
+			}
+		}
 }
 
 /* The same, and the thread itself is armed */
@@ -2323,8 +2333,11 @@ TEST_F(guestdbg, single_step)
 	ASSERT_EQ(0, guest_start(v));
 	ASSERT_TRUE(run_to(v, PORT_STEP));
 	ASSERT_EQ(0, debug_guest(v, KVM_GUESTDBG_SINGLESTEP, NULL));
-	for (i = 0; i < n; i++)
-		ASSERT_TRUE(expect_debug(v, DR6_NONE | DR6_BS, pc[i]));
+	for (i = 0; i < n; i++) {
+		ASSERT_TRUE(expect_debug(v, DR6_NONE | DR6_BS, pc[i])) {
+			TH_LOG("number %u", i);
+		}
+	}
 	ASSERT_EQ(0, debug_guest(v, 0, NULL));
 	ASSERT_EQ(0, ioctl(v->fd, KVM_GET_REGS, &r));
 	EXPECT_EQ(0, r.rflags & RFLAGS_TF);

@@ -1093,8 +1093,11 @@ TEST_F(traced, starts_with_nothing_armed)
 		ASSERT_EQ(0, tracee_peek(t, n, &dr));
 		EXPECT_EQ(n == 6 ? DR6_NONE : 0, dr);
 	}
-	for (n = 0; n < DR_SLOTS; n++)
-		ASSERT_EQ(0, tracee_arm(t, n, BP_RW, 4, &l->word));
+	for (n = 0; n < DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_arm(t, n, BP_RW, 4, &l->word)) {
+			TH_LOG("slot %u", n);
+		}
+	}
 	ASSERT_EQ(0, tracee_disarm(t, 0));
 	ASSERT_EQ(0, tracee_disarm(t, 2));
 	ASSERT_EQ(0, tracee_disarm(t, 3));

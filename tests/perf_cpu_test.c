@@ -158,15 +158,25 @@ TEST_F(perf_cpu, counts_all_tasks_there)
 	struct held child[3];
 	int fd[MAX_CPUS], i;
 
-	for (i = 0; i < nr_cpus; i++)
-		ASSERT_EQ(0, open_on_cpu(cpus[i], &fd[i], 1));
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < nr_cpus; i++) {
+		ASSERT_EQ(0, open_on_cpu(cpus[i], &fd[i], 1)) {
+			TH_LOG("CPU index %u", i);
+		}
+	}
+	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, held_start(&child[i], store_on_each,
 					(void *)10UL));
-	for (i = 0; i < 3; i++)
-		ASSERT_EQ(1, write(child[i].go, "", 1));
-	for (i = 0; i < 3; i++)
-		ASSERT_EQ(0, reap(child[i].pid));
+	}
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(1, write(child[i].go, "", 1)) {
+			TH_LOG("child %u", i);
+		}
+	}
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, reap(child[i].pid)) {
+			TH_LOG("child %u", i);
+		}
+	}
 	store_on_each((void *)1);
 	for (i = 0; i < nr_cpus; i++) {
 		EXPECT_EQ(31 * (i + 1), (int)perf_count(fd[i])) {
@@ -483,8 +493,11 @@ TEST_F(slots_back_after, traced_exit)
 
 		if (!start(_metadata, &t, TRACEE_TRACEME))
 			return;
-		for (slot = 0; slot < DR_SLOTS; slot++)
-			ASSERT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, words));
+		for (slot = 0; slot < DR_SLOTS; slot++) {
+			ASSERT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, words)) {
+				TH_LOG("slot %u", slot);
+			}
+		}
 		if (i % 2) {
 			ASSERT_EQ(0, tracee_expect_sync(&t, 0));
 			ASSERT_EQ(0, tracee_expect_exit(&t));
@@ -513,8 +526,11 @@ TEST_F(slots_back_after, traced_refusal)
 								1)));
 		}
 	}
-	for (slot = 0; slot < DR_SLOTS; slot++)
-		ASSERT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, words));
+	for (slot = 0; slot < DR_SLOTS; slot++) {
+		ASSERT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, words)) {
+			TH_LOG("slot %u", slot);
+		}
+	}
 	tracee_stop(&t);
 	ASSERT_EQ(0, slots_free());
 }

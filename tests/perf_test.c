@@ -604,10 +604,11 @@ TEST_F(perf_control, overlapping_events)
 	probe_store4(MIDDLE + 4, 0);
 	probe_load1(MIDDLE, 0);
 	probe_load4(MIDDLE + 4, 0);
-	for (i = 0; i < DR_SLOTS; i++)
+	for (i = 0; i < DR_SLOTS; i++) {
 		EXPECT_EQ(e[i].count, perf_count(fd[i])) {
 			TH_LOG("event %u", i);
 		}
+	}
 }
 
 /*
@@ -623,10 +624,11 @@ TEST_F(perf_control, all_slots_in_one_hit)
 		ASSERT_LE(0, fd[i]);
 	}
 	store4(MIDDLE, 9);
-	for (i = 0; i < DR_SLOTS; i++)
+	for (i = 0; i < DR_SLOTS; i++) {
 		EXPECT_EQ(9, perf_count(fd[i])) {
 			TH_LOG("event %d", i);
 		}
+	}
 }
 
 /*
@@ -1316,12 +1318,21 @@ TEST_F(perf_tasks, inherited_by_many)
 		fd[i] = perf_try(&self->attr, 0, -1);
 		ASSERT_LE(0, fd[i]);
 	}
-	for (i = 0; i < 16; i++)
-		ASSERT_EQ(0, held_start(&child[i], store_100, MIDDLE));
-	for (i = 0; i < 16; i++)
-		ASSERT_EQ(1, write(child[i].go, "", 1));
-	for (i = 0; i < 16; i++)
-		ASSERT_EQ(0, reap(child[i].pid));
+	for (i = 0; i < 16; i++) {
+		ASSERT_EQ(0, held_start(&child[i], store_100, MIDDLE)) {
+			TH_LOG("child %u", i);
+		}
+	}
+	for (i = 0; i < 16; i++) {
+		ASSERT_EQ(1, write(child[i].go, "", 1)) {
+			TH_LOG("child %u", i);
+		}
+	}
+	for (i = 0; i < 16; i++) {
+		ASSERT_EQ(0, reap(child[i].pid)) {
+			TH_LOG("child %u", i);
+		}
+	}
 	for (i = 0; i < DR_SLOTS; i++)
 		EXPECT_EQ(1600, perf_count(fd[i]));
 }
@@ -1349,8 +1360,11 @@ TEST_F(perf_tasks, control_reaches_children)
 	self->attr.inherit = 1;
 	fd = perf_try(&self->attr, 0, -1);
 	ASSERT_LE(0, fd);
-	for (i = 0; i < 3; i++)
-		ASSERT_EQ(0, held_start(&child[i], store_100, MIDDLE));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, held_start(&child[i], store_100, MIDDLE)) {
+			TH_LOG("child %u", i);
+		}
+	}
 	ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_DISABLE, 0));
 	ASSERT_EQ(0, held_release(&child[0]));
 	ASSERT_EQ(0, perf_count(fd));

@@ -230,9 +230,10 @@ TEST_F(registers, addresses_read_back)
 	unsigned int i, j;
 
 	for (j = 0; j < ARRAY_SIZE(addr); j++) {
-		for (i = 0; i < DR_SLOTS; i++)
+		for (i = 0; i < DR_SLOTS; i++) {
 			ASSERT_EQ(0, tracee_poke(&self->t, i,
 						 addr[(i + j) % ARRAY_SIZE(addr)]));
+		}
 		for (i = 0; i < DR_SLOTS; i++) {
 			ASSERT_EQ(0, tracee_peek(&self->t, i, &val));
 			ASSERT_EQ(addr[(i + j) % ARRAY_SIZE(addr)], val);
@@ -496,21 +497,26 @@ TEST_F(registers, addresses_outside_user_space_refused)
 
 	/* Fresh, and then with an address that must stay */
 	for (j = 0; j < ARRAY_SIZE(addr); j++)
-		for (i = 0; i < DR_SLOTS; i++)
+		for (i = 0; i < DR_SLOTS; i++) {
 			ASSERT_TRUE(is_refused(&self->t, NULL, i, addr[j],
 					       -EINVAL));
+		}
 	ASSERT_EQ(0, tracee_poke(&self->t, 0, dr0));
-	for (j = 0; j < ARRAY_SIZE(addr); j++)
-		ASSERT_TRUE(is_refused(&self->t, NULL, 0, addr[j], -EINVAL));
+	for (j = 0; j < ARRAY_SIZE(addr); j++) {
+		ASSERT_TRUE(is_refused(&self->t, NULL, 0, addr[j], -EINVAL)) {
+			TH_LOG("number %u", j);
+		}
+	}
 	self->slot[0] = (struct slot){ true, BP_EXECUTE, 1 };
 	ASSERT_EQ(0, tracee_poke(&self->t, 7, dr7_encode(0, BP_EXECUTE, 1)));
 	ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 
 	ASSERT_EQ(0, arm_all(&self->t, self->slot));
 	for (j = 0; j < ARRAY_SIZE(addr); j++)
-		for (i = 0; i < DR_SLOTS; i++)
+		for (i = 0; i < DR_SLOTS; i++) {
 			ASSERT_TRUE(is_refused(&self->t, self->slot, i,
 					       addr[j], -EINVAL));
+		}
 }
 
 /*
@@ -570,10 +576,11 @@ TEST_F(registers, unaligned_addresses_refused)
 				*s = (struct slot){ true, types[j], len };
 				ASSERT_EQ(0, tracee_arm(t, i, s->type, len,
 							(void *)word));
-				for (off = 1; off < len; off++)
+				for (off = 1; off < len; off++) {
 					ASSERT_TRUE(is_refused(t, self->slot, i,
 							       word + off,
 							       -EINVAL));
+				}
 				/* The same by way of DR7 */
 				ASSERT_EQ(0, tracee_peek(t, 7, &dr7));
 				ASSERT_EQ(0, tracee_poke(t, 7, (dr7 &
@@ -593,8 +600,11 @@ TEST_F(registers, unaligned_addresses_refused)
 		ASSERT_EQ(0, tracee_arm(t, i, s->type, s->len,
 					slot_addr(self->words, self->slot, i)));
 		ASSERT_EQ(0, expect_pass(t, self->slot));
-		for (k = 0; k < 8 && s->type == BP_EXECUTE; k++)
-			ASSERT_EQ(0, tracee_poke(t, i, word + k));
+		for (k = 0; k < 8 && s->type == BP_EXECUTE; k++) {
+			ASSERT_EQ(0, tracee_poke(t, i, word + k)) {
+				TH_LOG("number %u", k);
+			}
+		}
 		ASSERT_EQ(0, tracee_poke_addr(t, i, slot_addr(self->words,
 							      self->slot, i)));
 	}
@@ -626,10 +636,11 @@ TEST_F(registers, refused_control_changes_no_slot)
 
 			if (valid_code(code))
 				continue;
-			for (k = 0; k < ARRAY_SIZE(others); k++)
+			for (k = 0; k < ARRAY_SIZE(others); k++) {
 				ASSERT_TRUE(is_refused(t, self->slot, 7,
 						       wrong | others[k],
 						       -EINVAL));
+			}
 		}
 	}
 }
@@ -648,9 +659,10 @@ TEST_F(registers, refused_control_arms_no_slot)
 				wrong |= dr7_encode(i, BP_WRITE, 1);
 		/* First time round: no slot was ever poked */
 		ASSERT_TRUE(is_refused(t, self->slot, 7, wrong, -EINVAL));
-		for (i = 0; i < DR_SLOTS; i++)
+		for (i = 0; i < DR_SLOTS; i++) {
 			ASSERT_EQ(0, tracee_poke_addr(t, i,
 						      &self->words->word[i]));
+		}
 		ASSERT_TRUE(is_refused(t, self->slot, 7, wrong, -EINVAL));
 	}
 	ASSERT_EQ(0, arm_all(t, self->slot));
@@ -908,8 +920,11 @@ TEST_F(registers, of_a_running_tracee)
 	if (!start(_metadata, &t, TRACEE_SEIZE))
 		return;
 	ASSERT_EQ(0, tracee_expect_sync(&t, 0));
-	for (n = 0; n < DR_SLOTS; n++)
-		ASSERT_EQ(0, tracee_arm(&t, n, BP_WRITE, 4, &words->word[n]));
+	for (n = 0; n < DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_arm(&t, n, BP_WRITE, 4, &words->word[n])) {
+			TH_LOG("slot %u", n);
+		}
+	}
 	ASSERT_EQ(0, peek_all(&t, &before));
 	ASSERT_EQ(0, tracee_cont(&t));
 	for (n = 0; n < 8; n++) {

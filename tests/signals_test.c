@@ -377,8 +377,11 @@ TEST_F(signals, nested_handlers_hit_breakpoints)
 
 	if (!run(_metadata, t, nest, TRACEE_TRACEME))
 		return;
-	for (i = 0; i < 3; i++)
-		ASSERT_EQ(0, tracee_arm(t, i, BP_EXECUTE, 1, probe_target(i)));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, tracee_arm(t, i, BP_EXECUTE, 1, probe_target(i))) {
+			TH_LOG("number %u", i);
+		}
+	}
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_WRITE, 4, word));
 	for (round = 0; round < 3; round++) {
 		struct trap store = {

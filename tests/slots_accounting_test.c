@@ -207,9 +207,10 @@ TEST_F(slots_split, disabled_slots_are_kept)
 	for (i = 0; i < 20; i++) {
 		ASSERT_EQ(0, tracee_disarm_all(&self->t));
 		ASSERT_EQ(-ENOSPC, open_word(0, self->t.tid));
-		for (j = 0; j < variant->split; j++)
+		for (j = 0; j < variant->split; j++) {
 			ASSERT_EQ(0, tracee_arm(&self->t, j, BP_RW, 4,
 						&words[j]));
+		}
 	}
 	ASSERT_EQ(0, split_round(&self->t, variant->split, self->fd,
 				 probe_store4_next, 0));
@@ -399,8 +400,11 @@ TEST_F(slots_perf, disabled_events_count)
 		ASSERT_LE(0, fd[i]);
 	}
 	ASSERT_EQ(-ENOSPC, perf_try_close(&self->attr, 0, -1));
-	for (i = 0; i < DR_SLOTS; i++)
-		ASSERT_EQ(0, ioctl(fd[i], PERF_EVENT_IOC_ENABLE, 0));
+	for (i = 0; i < DR_SLOTS; i++) {
+		ASSERT_EQ(0, ioctl(fd[i], PERF_EVENT_IOC_ENABLE, 0)) {
+			TH_LOG("slot %u", i);
+		}
+	}
 	probe_store4(words, 0);
 	for (i = 0; i < DR_SLOTS; i++)
 		EXPECT_EQ(1, perf_count(fd[i]));
@@ -431,8 +435,11 @@ TEST_F(slots_perf, refusals_take_none)
 		fd[i] = perf_try(&self->attr, 0, -1);
 		ASSERT_LE(0, fd[i]);
 	}
-	for (i = 0; i < 20; i++)
-		ASSERT_EQ(-ENOSPC, perf_try_close(&self->attr, 0, -1));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(-ENOSPC, perf_try_close(&self->attr, 0, -1)) {
+			TH_LOG("number %u", i);
+		}
+	}
 	for (i = 0; i < DR_SLOTS; i++)
 		close(fd[i]);
 }
@@ -482,9 +489,10 @@ TEST_F(slots_perf, threads_have_their_own)
 		fd[i] = perf_try(&self->attr, 0, -1);
 		ASSERT_LE(0, fd[i]);
 	}
-	for (i = 0; i < 8; i++)
+	for (i = 0; i < 8; i++) {
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, opens_four,
 					    &self->attr));
+	}
 	for (i = 0; i < 8; i++) {
 		ASSERT_EQ(0, pthread_join(thread[i], &n));
 		EXPECT_EQ(DR_SLOTS, (unsigned long)n);

@@ -303,8 +303,11 @@ TEST_F(slots, control_before_addresses)
 				  slot_len(&self->slot[i]));
 	}
 	ASSERT_EQ(0, tracee_poke(&self->t, 7, dr7));
-	for (i = 0; i < DR_SLOTS; i++)
-		ASSERT_EQ(0, poke_addr(&self->t, self->slot, i));
+	for (i = 0; i < DR_SLOTS; i++) {
+		ASSERT_EQ(0, poke_addr(&self->t, self->slot, i)) {
+			TH_LOG("slot %u", i);
+		}
+	}
 	ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 }
 
@@ -408,10 +411,11 @@ TEST_F(slots, relengthened_while_armed)
 		for (j = 0; j < ARRAY_SIZE(lens); j++) {
 			ASSERT_EQ(0, poke_type(t, i, BP_WRITE, lens[j]));
 			/* Eight bytes are two words */
-			for (n = 0; n < (lens[j] == 8 ? 2 : 1); n++)
+			for (n = 0; n < (lens[j] == 8 ? 2 : 1); n++) {
 				ASSERT_EQ(0, tracee_expect_hit(t, 1U << i,
 							       probe_store4_next,
 							       store + n));
+			}
 			ASSERT_EQ(0, tracee_expect_sync(t, PASS + 1));
 		}
 		ASSERT_EQ(0, tracee_disarm_all(t));

@@ -203,8 +203,11 @@ TEST_F(steps, along_execute_breakpoints)
 	struct tracee *t = &self->t;
 	unsigned int i;
 
-	for (i = 0; i < DR_SLOTS; i++)
-		ASSERT_EQ(0, tracee_arm(t, i, BP_EXECUTE, 1, step_nops_at + i));
+	for (i = 0; i < DR_SLOTS; i++) {
+		ASSERT_EQ(0, tracee_arm(t, i, BP_EXECUTE, 1, step_nops_at + i)) {
+			TH_LOG("slot %u", i);
+		}
+	}
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, step_nops_at, 1));
 	for (i = 1; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, expect_step(t, step_nops_at + i, 1));
@@ -213,8 +216,11 @@ TEST_F(steps, along_execute_breakpoints)
 	}
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 	/* And without the steps, hit after hit */
-	for (i = 0; i < DR_SLOTS; i++)
-		ASSERT_EQ(0, tracee_expect_hit(t, 1U << i, step_nops_at + i, 1));
+	for (i = 0; i < DR_SLOTS; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << i, step_nops_at + i, 1)) {
+			TH_LOG("slot %u", i);
+		}
+	}
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 }
 
@@ -516,9 +522,10 @@ TEST_F(step_bodies, own_trap_flag_and_watchpoint)
 		return;
 	for (i = 0; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, tracee_arm(t, i, BP_WRITE, 4, self->words));
-		for (n = 0; n < ARRAY_SIZE(own_trap); n++)
+		for (n = 0; n < ARRAY_SIZE(own_trap); n++) {
 			ASSERT_EQ(0, expect_own(t, n, own_trap[n] == 4 ?
 						1U << i : 0));
+		}
 		ASSERT_EQ(0, tracee_expect_hit(t, 1U << i, STORE_NEXT, 2));
 		ASSERT_EQ(0, tracee_expect_sync(t, 3));
 		ASSERT_EQ(0, tracee_disarm_all(t));

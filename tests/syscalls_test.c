@@ -140,15 +140,19 @@ TEST_F(calls, large_copy_over_all_slots)
 	t->body = copies;
 	if (!start(_metadata, t, TRACEE_TRACEME))
 		return;
-	for (n = 0; n < DR_SLOTS; n++)
-		ASSERT_EQ(0, tracee_arm(t, n, BP_RW, 4, &c->data[large_at[n]]));
+	for (n = 0; n < DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_arm(t, n, BP_RW, 4, &c->data[large_at[n]])) {
+			TH_LOG("slot %u", n);
+		}
+	}
 	for (round = 0; round < ROUNDS; round++) {
 		ASSERT_EQ(0, quiet_sync(t, 1));
 		ASSERT_EQ(0, c->err);
-		for (n = 0; n < DR_SLOTS; n++)
+		for (n = 0; n < DR_SLOTS; n++) {
 			ASSERT_EQ(0, tracee_expect_hit(t, 1U << n,
 						       probe_load4_next,
 						       2 + n));
+		}
 	}
 	ASSERT_EQ(0, tracee_expect_exit(t));
 }

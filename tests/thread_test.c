@@ -392,8 +392,11 @@ TEST_F(threads, armed_one_at_a_time_while_all_run)
 	if (!start_team(_metadata, t))
 		return;
 	ASSERT_EQ(0, muster(t, team));
-	for (i = 0; i <= team->n; i++)
-		ASSERT_EQ(0, tracee_cont(&t[i]));
+	for (i = 0; i <= team->n; i++) {
+		ASSERT_EQ(0, tracee_cont(&t[i])) {
+			TH_LOG("thread %u", i);
+		}
+	}
 	for (i = 1; i <= team->n; i++) {
 		unsigned long at;
 
@@ -490,9 +493,10 @@ TEST_F(threads, thread_exit_under_load)
 		if (t->tid < 0)
 			left--;
 	}
-	for (i = 1; i <= team->n; i++)
+	for (i = 1; i <= team->n; i++) {
 		ASSERT_EQ(team->thread[i - 1].m.rounds * CREW_TRAPS,
 			  self->t[i].traps);
+	}
 }
 
 TEST_HARNESS_MAIN

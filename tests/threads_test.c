@@ -290,9 +290,10 @@ TEST_F(team, ends_at_once_and_gives_slots_back)
 			TH_LOG("round %u", round);
 		}
 		ASSERT_EQ(0, tracee_cont(t));
-		for (i = 1; i <= team->n; i++)
+		for (i = 1; i <= team->n; i++) {
 			ASSERT_EQ(0, tracee_expect_hit(&t[i], 8,
 						       probe_store4_next, 1));
+		}
 		ASSERT_EQ(0, tracee_cont(actor));
 		for (i = 1; i <= team->n; i++) {
 			if (&t[i] == actor)
@@ -398,9 +399,10 @@ TEST_F(few, go_on_without_their_leader)
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT));
 	for (n = 1; n <= 20; n++) {
-		for (i = 1; i <= team->n; i++)
+		for (i = 1; i <= team->n; i++) {
 			ASSERT_EQ(0, tracee_expect_hit(&t[i], 8,
 						       probe_store4_next, n));
+		}
 		switch (n) {
 		case 5:
 			ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_store4_next,
@@ -422,8 +424,11 @@ TEST_F(few, go_on_without_their_leader)
 			break;
 		}
 	}
-	for (i = 1; i <= team->n; i++)
-		ASSERT_EQ(0, tracee_expect_exit(&t[i]));
+	for (i = 1; i <= team->n; i++) {
+		ASSERT_EQ(0, tracee_expect_exit(&t[i])) {
+			TH_LOG("thread %u", i);
+		}
+	}
 	ASSERT_EQ(0, tracee_wait(t, &s));
 	ASSERT_EQ(0, tracee_check_exit(t, &s));
 }

@@ -48,6 +48,24 @@ style()
 	return $bad
 }
 
+# An assertion of the harness is two statements, of which the second ends the
+# test or runs the handler block: as the body of a loop it needs braces, or the
+# loop goes on after a failure.
+assertions()
+{
+	bad=0
+	for f in $(files '*.c'); do
+		awk -v f="$f" '
+			loop && /^\t+(ASSERT_|EXPECT_.*\{$)/ {
+				print f ":" NR ": assertion without braces in a loop"
+				bad = 1
+			}
+			{ loop = /^\t+(for|while) \(.*\)$/ }
+			END { exit bad }' "$f" || bad=1
+	done
+	return $bad
+}
+
 shell()
 {
 	# shellcheck disable=SC2046 # one word for each file
@@ -62,6 +80,7 @@ elif ! have perl; then
 else
 	check "checkpatch --strict" style
 fi
+check "assertions in loops have braces" assertions
 if have shellcheck; then
 	check "shellcheck" shell
 else
