@@ -495,7 +495,7 @@ static int do_patch_text(struct watched *w)
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
 		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_EMULATION_FAULTS,
+		.config = PERF_COUNT_SW_PAGE_FAULTS,
 		.exclude_kernel = 1,
 		.exclude_hv = 1,
 	};

@@ -479,7 +479,7 @@ static void patch_text(struct calls *c)
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
 		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_EMULATION_FAULTS,
+		.config = PERF_COUNT_SW_PAGE_FAULTS,
 		.exclude_kernel = 1,
 		.exclude_hv = 1,
 	};

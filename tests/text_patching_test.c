@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Kernel text patched by the armed thread itself.
+ *
+ * Text is written through a temporary mm, for which the CPU's breakpoints are
+ * turned off and on again, as addresses mean something else there
+ * (use_temporary_mm() in arch/x86/mm/tlb.c, arch/x86/kernel/alternative.c
+ * before 6.16).  What is not turned on again shows at the very next access
+ * only: the next switch of tasks loads all registers anew, and every stop of a
+ * tracee is one.
+ */
+#include <sys/syscall.h>
+
+#include "perf_event.h"
+#include "probes.h"
+
+#define ROUNDS		8
+
+/*
+ * Opening the first software event of a kind turns a static key on, closing
+ * the last one turns it off (perf_swevent_init() and sw_perf_event_destroy()
+ * in kernel/events/core.c), each at once and by the caller.  Page faults are
+ * the kind that every kernel has code for.  Where somebody else holds such an
+ * event nothing is patched.
+ */
+static int patch(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_PAGE_FAULTS,
+		.disabled = 1,
+		.exclude_kernel = 1,
+		.exclude_hv = 1,
+	};
+
+	return perf_try_close(&attr, 0, -1);
+}
+
+FIXTURE(text_patching) {
+	struct tracee t;
+	unsigned long *words;
+};
+
+FIXTURE_SETUP(text_patching)
+{
+	if (!may_go_on(_metadata, patch(), "perf_event_open"))
+		return;
+	self->words = shared_alloc(2 * DR_SLOTS * sizeof(*self->words));
+	self->t.arg = self->words;
+}
+
+FIXTURE_TEARDOWN(text_patching)
+{
+	tracee_stop(&self->t);
+}
+
+static void patch_and_store(struct tracee *t)
+{
+	unsigned long *words = t->arg, n;
+
+	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
+		*t->progress = n;
+		if (patch())
+			return;
+		probe_store4(&words[n % DR_SLOTS], n);
+	}
+}
+
+static void patch_and_visit(struct tracee *t)
+{
+	unsigned long *words = t->arg, n;
+
+	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
+		*t->progress = n;
+		if (patch())
+			return;
+		probe_visit(n % DR_SLOTS, words, n);
+	}
+}
+
+/* Each slot in turn is the first to be hit behind a patch */
+TEST_F(text_patching, watchpoints_stay)
+{
+	struct tracee *t = &self->t;
+	unsigned long n;
+
+	t->body = patch_and_store;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
+	for (n = 0; n < DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_arm(t, n, BP_WRITE, 4, &self->words[n]));
+	}
+	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
+					       probe_store4_next, n));
+	}
+	ASSERT_EQ(0, tracee_expect_exit(t));
+}
+
+TEST_F(text_patching, execute_breakpoints_stay)
+{
+	struct tracee *t = &self->t;
+	unsigned long n;
+
+	t->body = patch_and_visit;
+	if (!start(_metadata, t, TRACEE_TRACEME))
+		return;
+	for (n = 0; n < DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_arm(t, n, BP_EXECUTE, 1, probe_target(n)));
+	}
+	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
+					       probe_target(n % DR_SLOTS), n));
+	}
+	ASSERT_EQ(0, tracee_expect_exit(t));
+}
+
+/* The same without any stop: it counts on through all patches */
+TEST_F(text_patching, perf_events_stay)
+{
+	struct perf_event_attr attr;
+	unsigned int i, n;
+	int fd[DR_SLOTS];
+
+	for (i = 0; i < DR_SLOTS; i++) {
+		attr = perf_attr(HW_BREAKPOINT_W, &self->words[i], 4);
+		fd[i] = perf_open(_metadata, &attr, 0, -1);
+	}
+	for (n = 0; n < ROUNDS; n++) {
+		for (i = 0; i < DR_SLOTS; i++) {
+			ASSERT_EQ(0, patch());
+			probe_store4(&self->words[i], n);
+		}
+	}
+	for (i = 0; i < DR_SLOTS; i++) {
+		EXPECT_EQ(ROUNDS, perf_count(fd[i])) {
+			TH_LOG("the event in slot %u", i);
+		}
+		close(fd[i]);
+	}
+}
+
+#ifdef __x86_64__
+/*
+ * And while they must be off: the kernel writes to an address of the temporary
+ * mm that may be watched in this one.  It is TASK_UNMAPPED_BASE plus the offset
+ * of the text in its page; with CONFIG_RANDOMIZE_BASE it is another one at each
+ * boot, which nobody can know, and then this cannot fail
+ * (poking_init() in arch/x86/mm/init.c).
+ *
+ * Only an event that counts the kernel's accesses would show it.
+ *
+ * Regression test for 9020d3956317.
+ */
+#define POKING_PAGE	((((1ULL << 47) - 4096) / 3 + 4095) & ~4095ULL)
+
+TEST_F(text_patching, temporary_mm_is_not_watched)
+{
+	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, NULL, 8);
+	unsigned int off, i;
+	int fd[DR_SLOTS];
+
+	attr.exclude_kernel = 0;
+	for (off = 0; off < 4096; off += 8 * DR_SLOTS) {
+		for (i = 0; i < DR_SLOTS; i++) {
+			attr.bp_addr = POKING_PAGE + off + 8 * i;
+			fd[i] = perf_open(_metadata, &attr, 0, -1);
+		}
+		ASSERT_EQ(0, patch());
+		for (i = 0; i < DR_SLOTS; i++) {
+			EXPECT_EQ(0, perf_count(fd[i])) {
+				TH_LOG("%#llx is watched while text is patched",
+				       POKING_PAGE + off + 8 * i);
+			}
+			close(fd[i]);
+		}
+	}
+}
+#endif
+
+TEST_HARNESS_MAIN
