@@ -89,7 +89,9 @@ TEST_F(text_patching, watchpoints_stay)
 	if (!start(_metadata, t, TRACEE_TRACEME))
 		return;
 	for (n = 0; n < DR_SLOTS; n++) {
-		ASSERT_EQ(0, tracee_arm(t, n, BP_WRITE, 4, &self->words[n]));
+		ASSERT_EQ(0, tracee_arm(t, n, BP_WRITE, 4, &self->words[n])) {
+			TH_LOG("slot %lu", n);
+		}
 	}
 	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
@@ -107,7 +109,9 @@ TEST_F(text_patching, execute_breakpoints_stay)
 	if (!start(_metadata, t, TRACEE_TRACEME))
 		return;
 	for (n = 0; n < DR_SLOTS; n++) {
-		ASSERT_EQ(0, tracee_arm(t, n, BP_EXECUTE, 1, probe_target(n)));
+		ASSERT_EQ(0, tracee_arm(t, n, BP_EXECUTE, 1, probe_target(n))) {
+			TH_LOG("slot %lu", n);
+		}
 	}
 	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
