@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Breakpoints on the kernel's own addresses, as perf events: who may have
+ * them, and where nobody may.
+ *
+ * A #DB on the way into the kernel, before the kernel can stand one, takes the
+ * machine down, so that certain data and code cannot be watched, not even by
+ * root (within_cpu_entry() and arch_build_bp_info() in
+ * arch/x86/kernel/hw_breakpoint.c).  What must be refused is asked for
+ * disabled: nothing is armed where a kernel accepts it.
+ *
+ * Where things are is told by /proc/kallsyms to the privileged; the kernel's
+ * data is named there with CONFIG_KALLSYMS_ALL only.
+ */
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdlib.h>
+
+#include "perf_event.h"
+#include "probes.h"
+
+#define CALLS		100
+#define MAX_CPUS	64
+
+#ifdef __x86_64__
+#define SYSCALL_SYMBOL	"__x64_sys_getppid"
+#else
+#define SYSCALL_SYMBOL	"__ia32_sys_getppid"
+#endif
+
+static unsigned long word;
+
+/* The address of a symbol; 0 where it is not told */
+static unsigned long long symbol_addr(const char *name)
+{
+	unsigned long long addr, found = 0;
+	FILE *f = fopen("/proc/kallsyms", "re");
+	char symbol[128];
+
+	if (!f)
+		return 0;
+	while (!found && fscanf(f, "%llx %*c %127s%*[^\n]", &addr, symbol) == 2)
+		if (!strcmp(symbol, name))
+			found = addr;
+	fclose(f);
+	return found;
+}
+
+/* A program header of a 64-bit ELF file, and where the file has them: elf(5) */
+struct program_header {
+	__u32 type, flags;
+	__u64 offset, vaddr, paddr, filesz, memsz, align;
+};
+
+#define PHOFF_AT	32	/* 8 bytes */
+#define PHNUM_AT	56	/* 2 bytes */
+
+/* Read @size bytes of the kernel's memory from /proc/kcore, an ELF core file */
+static bool read_kernel(unsigned long long addr, void *buf, size_t size)
+{
+	int fd = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+	unsigned long long phoff = 0;
+	struct program_header p;
+	unsigned short phnum = 0;
+	bool done = false;
+
+	if (fd < 0)
+		return false;
+	if (pread64(fd, &phoff, 8, PHOFF_AT) != 8 ||
+	    pread64(fd, &phnum, 2, PHNUM_AT) != 2)
+		phnum = 0;
+	for (; phnum && !done; phnum--, phoff += sizeof(p)) {
+		if (pread64(fd, &p, sizeof(p), phoff) != sizeof(p))
+			break;
+		if (addr >= p.vaddr && addr + size <= p.vaddr + p.filesz)
+			done = pread64(fd, buf, size,
+				       p.offset + addr - p.vaddr) ==
+			       (ssize_t)size;
+	}
+	close(fd);
+	return done;
+}
+
+FIXTURE(perf_kernel) {
+	struct perf_event_attr attr;
+};
+
+FIXTURE_SETUP(perf_kernel)
+{
+	if (!perf_usable(_metadata))
+		return;
+	if (PERF_EXECUTE_LEN == 4)
+		SKIP(_exit(EXIT_SKIPPED), "addresses of a 64-bit kernel");
+	self->attr = perf_attr(HW_BREAKPOINT_W, &word, 8);
+	self->attr.bp_addr &= ~7ULL;
+	self->attr.disabled = 1;
+	self->attr.exclude_kernel = 0;
+	if (!may_go_on(_metadata, perf_try_close(&self->attr, 0, -1),
+		       "breakpoint that counts the kernel's accesses"))
+		return;
+}
+
+FIXTURE_TEARDOWN(perf_kernel)
+{
+}
+
+/* For a child: no capability but CAP_PERFMON */
+static void keep_perfmon_only(void)
+{
+	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct d[2] = {};
+
+	d[CAP_TO_INDEX(CAP_PERFMON)].effective = CAP_TO_MASK(CAP_PERFMON);
+	d[CAP_TO_INDEX(CAP_PERFMON)].permitted = CAP_TO_MASK(CAP_PERFMON);
+	if (syscall(SYS_capset, &h, d))
+		_exit(EXIT_SKIPPED);
+}
+
+/*
+ * perf_event_open(2) with CAP_PERFMON gives events that count the kernel, but
+ * where the breakpoint is in the kernel it takes CAP_SYS_ADMIN
+ * (hw_breakpoint_parse() in kernel/events/hw_breakpoint.c): a #DB in the wrong
+ * place is more than a number.
+ */
+TEST_F(perf_kernel, only_for_the_administrator)
+{
+	static const unsigned int types[] = { HW_BREAKPOINT_W, HW_BREAKPOINT_RW };
+	int status;
+	pid_t pid;
+
+	if (!kernel_is(5, 8))
+		SKIP(return, "no CAP_PERFMON before 5.8");
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		unsigned int i;
+		int err;
+
+		keep_perfmon_only();
+		/* What it may have, first */
+		err = perf_try_close(&self->attr, 0, -1);
+		if (err)
+			_exit(EXIT_SKIPPED);
+		for (i = 0; i < ARRAY_SIZE(types); i++) {
+			self->attr.bp_type = types[i];
+			/* The direct mapping, whatever is there */
+			self->attr.bp_addr = 0xffff888000001000ULL;
+			err = perf_try_close(&self->attr, 0, -1);
+			if (err != -EPERM) {
+				fprintf(stderr,
+					"# type %u at %#llx without CAP_SYS_ADMIN: %d, not -EPERM\n",
+					types[i],
+					(unsigned long long)self->attr.bp_addr,
+					err);
+				_exit(1);
+			}
+		}
+		_exit(0);
+	}
+	status = reap(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED)
+		SKIP(return, "capabilities cannot be reduced to CAP_PERFMON");
+	ASSERT_EQ(0, status);
+}
+
+/*
+ * Code that kprobes must not touch is out of bounds for execute breakpoints
+ * too: the entry code above all.
+ */
+TEST_F(perf_kernel, not_on_entry_code)
+{
+	static const char *const names[] = {
+		"entry_SYSCALL_64", "asm_exc_debug", "asm_exc_nmi",
+		"asm_exc_page_fault", "asm_exc_int3",
+	};
+	unsigned int i, known = 0;
+
+	self->attr.bp_type = HW_BREAKPOINT_X;
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		self->attr.bp_addr = symbol_addr(names[i]);
+		if (!self->attr.bp_addr)
+			continue;
+		known++;
+		EXPECT_EQ(-EINVAL, perf_try_close(&self->attr, 0, -1)) {
+			TH_LOG("%s at %#llx", names[i],
+			       (unsigned long long)self->attr.bp_addr);
+		}
+	}
+	if (!known)
+		SKIP(return, "/proc/kallsyms does not tell");
+}
+
+/* How many of the places in [@addr, @addr + @size) are accepted */
+static int accepted_in(struct __test_metadata *_metadata,
+		       struct perf_event_attr *attr, const char *name,
+		       unsigned long long addr, unsigned int size)
+{
+	static const unsigned int lens[] = { 1, 8 };
+	unsigned int i, off, bad = 0;
+
+	for (i = 0; i < ARRAY_SIZE(lens); i++) {
+		for (off = 0; off < size; off += 8) {
+			attr->bp_len = lens[i];
+			attr->bp_addr = addr + off;
+			if (perf_try_close(attr, 0, -1) == -EINVAL)
+				continue;
+			TH_LOG("%s + %u, at %#llx, length %u: not refused",
+			       name, off, addr + off, lens[i]);
+			bad++;
+		}
+	}
+	return bad;
+}
+
+/*
+ * Paranoid entry (of #DB itself, of NMI) finds the GS base in it.
+ *
+ * Regression test for c4bed4b96918.
+ */
+TEST_F(perf_kernel, not_on_per_cpu_offsets)
+{
+	unsigned long long addr = symbol_addr("__per_cpu_offset");
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+
+	if (!addr)
+		SKIP(return, "/proc/kallsyms does not tell");
+	ASSERT_EQ(0, accepted_in(_metadata, &self->attr, "__per_cpu_offset",
+				 addr, 8 * cpus));
+}
+
+/*
+ * What each CPU has to itself and touches on entry: the TSS with the stack
+ * pointers, the copy of DR7 that the #DB entry reads before it disarms, the
+ * TLB state that NMI entry reads.
+ *
+ * Regression test for 3943abf2dbfa.
+ */
+TEST_F(perf_kernel, not_on_entry_data)
+{
+	static const struct {
+		const char *name;
+		unsigned int size;
+	} data[] = {
+		{ "cpu_tss_rw", 104 }, { "cpu_dr7", 8 }, { "cpu_tlbstate", 8 },
+	};
+	unsigned long long offsets = symbol_addr("__per_cpu_offset"), base, addr;
+	unsigned int i, cpu, cpus = sysconf(_SC_NPROCESSORS_CONF), known = 0;
+
+	if (!offsets)
+		SKIP(return, "/proc/kallsyms does not tell");
+	for (i = 0; i < ARRAY_SIZE(data); i++) {
+		addr = symbol_addr(data[i].name);
+		for (cpu = 0; addr && cpu < cpus && cpu < MAX_CPUS; cpu++) {
+			if (!read_kernel(offsets + 8 * cpu, &base, 8))
+				SKIP(return, "/proc/kcore does not tell");
+			known++;
+			ASSERT_EQ(0, accepted_in(_metadata, &self->attr,
+						 data[i].name, addr + base,
+						 data[i].size)) {
+				TH_LOG("of CPU %u", cpu);
+			}
+		}
+	}
+	if (!known)
+		SKIP(return, "/proc/kallsyms does not tell");
+}
+
+/*
+ * And where it may be, an execute breakpoint in the kernel counts like one in
+ * a program: each call, once.  RF has to be set on the way out of #DB, or the
+ * CPU hangs; that it is, is tried in user space first.
+ */
+TEST_F(perf_kernel, counts_each_system_call)
+{
+	unsigned long long addr = symbol_addr(SYSCALL_SYMBOL);
+	unsigned int i;
+	int fd;
+
+	if (!addr)
+		SKIP(return, "/proc/kallsyms does not tell");
+	self->attr = perf_attr(HW_BREAKPOINT_X, probe_target(0),
+			       PERF_EXECUTE_LEN);
+	fd = perf_try(&self->attr, 0, -1);
+	ASSERT_LE(0, fd);
+	probe_visit(0, &word, 1);
+	ASSERT_EQ(1, perf_count(fd));
+	close(fd);
+
+	self->attr.bp_addr = addr;
+	self->attr.exclude_kernel = 0;
+	fd = perf_try(&self->attr, 0, -1);
+	if (fd == -EINVAL)
+		SKIP(return, "no execute breakpoints in this kernel's text");
+	ASSERT_LE(0, fd);
+	for (i = 0; i < CALLS; i++)
+		syscall(SYS_getppid);
+	EXPECT_EQ(CALLS, perf_count(fd));
+	/* And not those that are not its own */
+	syscall(SYS_getuid);
+	EXPECT_EQ(CALLS, perf_count(fd));
+	close(fd);
+}
+
+TEST_HARNESS_MAIN
