@@ -679,6 +679,8 @@ TEST_F(detach, keeps_what_is_armed)
 		return;
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, t->tid, NULL, NULL));
 	ASSERT_EQ(0, tell(self->f));
+	/* Where it does not trap it ends, and does not wait for more */
+	close(self->f->go[1]);
 	ASSERT_EQ(t->tid, waitpid(t->tid, &status, __WALL));
 	t->tid = 0;
 	ASSERT_TRUE(WIFSIGNALED(status)) {
