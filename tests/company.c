@@ -157,7 +157,9 @@ static void perf_events(struct company *c)
 	unsigned int i;
 	int fd;
 
-	fd = open_breakpoint(&m->area[0].written, 0, -1);
+	do {
+		fd = open_breakpoint(&m->area[0].written, 0, -1);
+	} while (slots_may_come_back(fd));
 	if (fd < 0)
 		_exit(fd == -EACCES || fd == -EPERM ? COMPANY_CANNOT : 1);
 	for (i = 0; i < 10; i++)

@@ -178,10 +178,12 @@ TEST_F(cpu_wide, three_slots_beside_it)
 
 	if (!self->ready)
 		return;
+	tracee_waits_for_slots = false;
 	for (i = 0; i < MEMBERS; i++) {
 		ASSERT_EQ(-ENOSPC, tracee_arm(&self->t[i], (3 + i) % DR_SLOTS,
 					      BP_RW, 4, &self->area[i].read));
 	}
+	tracee_waits_for_slots = true;
 	ASSERT_EQ(0, crew_run(self->t, MEMBERS));
 
 	/* Its own count has lost nothing either: all that this thread stores */

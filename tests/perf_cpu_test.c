@@ -51,7 +51,7 @@ static int open_word(unsigned int word, pid_t pid, int cpu)
 {
 	struct perf_event_attr attr = word_attr(word);
 
-	return perf_try(&attr, pid, cpu);
+	return perf_try_once(&attr, pid, cpu);
 }
 
 static void close_all(int *fd, int n)
@@ -88,7 +88,7 @@ static int try_patiently(struct perf_event_attr *attr, pid_t pid, int cpu)
 	int fd, tries;
 
 	for (tries = 0; ; tries++) {
-		fd = perf_try(attr, pid, cpu);
+		fd = perf_try_once(attr, pid, cpu);
 		if (fd != -ENOSPC || tries >= patience)
 			return fd;
 		poll(NULL, 0, 1);
@@ -339,8 +339,10 @@ TEST_F(perf_cpu, refuses_tracers)
 	if (!start(_metadata, &t, TRACEE_TRACEME))
 		return;
 	ASSERT_EQ(0, open_on_cpu(cpus[0], fd, DR_SLOTS));
+	tracee_waits_for_slots = false;
 	for (slot = 0; slot < DR_SLOTS; slot++)
 		EXPECT_EQ(-ENOSPC, tracee_arm(&t, slot, BP_WRITE, 4, words));
+	tracee_waits_for_slots = true;
 	close_all(fd, DR_SLOTS);
 	for (slot = 0; slot < DR_SLOTS; slot++)
 		EXPECT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, words));

@@ -89,20 +89,41 @@ static inline struct perf_event_attr perf_attr(unsigned int bp_type,
 }
 
 /**
- * perf_try() - perf_event_open(2), with nothing added
+ * perf_try_once() - perf_event_open(2), with nothing added
  * @attr: attributes
  * @pid: task; 0 for the caller, -1 for all
  * @cpu: CPU; -1 for all
  *
+ * For tests that want to see that no slot is left.
+ *
  * Return: a file descriptor that execve() closes, or a negative errno.
  */
-static inline int perf_try(const struct perf_event_attr *attr, pid_t pid,
-			   int cpu)
+static inline int perf_try_once(const struct perf_event_attr *attr, pid_t pid,
+				int cpu)
 {
 	int fd = syscall(SYS_perf_event_open, attr, pid, cpu, -1,
 			 PERF_FLAG_FD_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+/**
+ * perf_try() - perf_event_open(2), after a while if others have all slots
+ * @attr: attributes
+ * @pid: as for perf_try_once()
+ * @cpu: as for perf_try_once()
+ *
+ * Return: as for perf_try_once(); see slots_may_come_back().
+ */
+static inline int perf_try(const struct perf_event_attr *attr, pid_t pid,
+			   int cpu)
+{
+	int fd;
+
+	do {
+		fd = perf_try_once(attr, pid, cpu);
+	} while (slots_may_come_back(fd));
+	return fd;
 }
 
 /**
@@ -122,6 +143,24 @@ static inline int perf_try_close(const struct perf_event_attr *attr, pid_t pid,
 		return fd;
 	close(fd);
 	return 0;
+}
+
+/**
+ * perf_no_slot() - that no slot is left for an event
+ * @attr: attributes
+ * @pid: as for perf_try_once()
+ * @cpu: as for perf_try_once()
+ *
+ * Return: true for ENOSPC; false for another refusal, or for none.
+ */
+static inline bool perf_no_slot(const struct perf_event_attr *attr, pid_t pid,
+				int cpu)
+{
+	int fd = perf_try_once(attr, pid, cpu);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -ENOSPC;
 }
 
 /**

@@ -827,7 +827,7 @@ static void *thief(void *arg)
 
 	attr.disabled = 1;
 	do {
-		int fd = perf_try(&attr, *(pid_t *)arg, -1);
+		int fd = perf_try_once(&attr, *(pid_t *)arg, -1);
 
 		if (fd >= 0)
 			close(fd);

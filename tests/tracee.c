@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,6 +51,9 @@ unsigned int tracee_events_shown = TRACEE_EVENTS_SHOWN;
  */
 #define WATCHDOG_TICK	5
 #define WATCHDOG_SIGNAL	(SIGRTMAX - 1)
+
+/* How many tracees are asked one by one before all are waited for */
+#define WAIT_TRIES	2
 
 static __thread struct {
 	pid_t tid;
@@ -141,6 +145,41 @@ void *shared_alloc(size_t size)
 		exit(1);
 	}
 	return p;
+}
+
+/*
+ * Milliseconds that all tests of a program together spend on waiting for slots:
+ * where they do not come back, the rest must not take hours.
+ */
+#define PATIENCE	5000
+
+static int *patience;
+
+static void __attribute__((constructor)) patience_alloc(void)
+{
+	patience = shared_alloc(sizeof(*patience));
+	*patience = PATIENCE;
+}
+
+/**
+ * slots_may_come_back() - is it worth to try again?
+ * @err: a negative errno, or not
+ *
+ * Four slots are counted for each task and each CPU together: a breakpoint on a
+ * CPU takes one from every task, and is refused where a task has all
+ * (max_bp_pinned_slots() in kernel/events/hw_breakpoint.c).  Who has such
+ * breakpoints for a moment only, as perf_cpu_test does, makes no test fail that
+ * runs beside it.
+ *
+ * Return: true for -ENOSPC, after a millisecond, as long as there is patience.
+ */
+bool slots_may_come_back(int err)
+{
+	if (err != -ENOSPC ||
+	    __atomic_sub_fetch(patience, 1, __ATOMIC_RELAXED) < 0)
+		return false;
+	poll(NULL, 0, 1);
+	return true;
 }
 
 /**
@@ -369,17 +408,28 @@ int tracee_peek(struct tracee *t, unsigned int n, unsigned long *val)
 	return -errno;
 }
 
+/* Whether tracee_poke() does; not where a test wants to see the refusal */
+bool tracee_waits_for_slots = true;
+
 /**
  * tracee_poke() - write a debug register
  * @t: stopped tracee
  * @n: 0 to 7
  * @val: value
  *
- * Return: 0, or a negative errno.
+ * Return: 0, or a negative errno; -ENOSPC only where slots_may_come_back() has
+ * lost its patience.
  */
 int tracee_poke(struct tracee *t, unsigned int n, unsigned long val)
 {
-	return ptrace(PTRACE_POKEUSER, t->tid, dr_offset(n), val) ? -errno : 0;
+	int err;
+
+	do {
+		err = 0;
+		if (ptrace(PTRACE_POKEUSER, t->tid, dr_offset(n), val))
+			err = -errno;
+	} while (tracee_waits_for_slots && slots_may_come_back(err));
+	return err;
 }
 
 /**
@@ -536,13 +586,26 @@ int tracee_wait(struct tracee *t, struct stop *s)
 struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			       struct stop *s)
 {
-	pid_t pid = wait_event(-1, &s->status);
-	unsigned int i;
+	static __thread unsigned int next;
+	unsigned int i, tries;
+	pid_t pid = 0;
 
-	for (i = 0; i < n && pid > 0; i++) {
-		if (set[i].tid == pid) {
-			look_at_stop(&set[i], s);
-			return &set[i];
+	/*
+	 * They mostly come in turn.  The kernel looks through all children for
+	 * waitpid(-1), and we for the tracee: with many, ask the next ones first.
+	 */
+	for (tries = 0; tries < WAIT_TRIES && pid <= 0; tries++) {
+		next = (next + 1) % n;
+		if (set[next].tid > 0)
+			pid = waitpid(set[next].tid, &s->status, __WALL | WNOHANG);
+	}
+	if (pid <= 0)
+		pid = wait_event(-1, &s->status);
+
+	for (i = 0; i < n && pid > 0; i++, next = (next + 1) % n) {
+		if (set[next].tid == pid) {
+			look_at_stop(&set[next], s);
+			return &set[next];
 		}
 	}
 	tracee_report(NULL, NULL, pid > 0 ? "event %#x of unknown thread %d" :
