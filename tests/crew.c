@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <linux/futex.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,14 +26,35 @@ static unsigned int second_target(unsigned int nr)
 	return (nr + PROBE_TARGETS / 2) % PROBE_TARGETS;
 }
 
+/* Who was the last armed thread on each CPU; shared by all crews */
+static pid_t *last_armed;
+
 /**
  * crew_areas() - the memory of a crew
+ *
+ * Crews whose switches are to be counted as one come from a process that has
+ * called this before it forked.
  *
  * Return: CREW_MAX areas, shared over fork().
  */
 struct crew_area *crew_areas(void)
 {
+	if (!last_armed)
+		last_armed = shared_alloc(CPU_SETSIZE * sizeof(*last_armed));
 	return shared_alloc(CREW_MAX * sizeof(struct crew_area));
+}
+
+/**
+ * crew_switched() - called by an armed thread: has another been here since?
+ * @tid: its thread id
+ * @cpu: the CPU that it is on
+ *
+ * Return: true where the last armed thread that called this on @cpu was another.
+ */
+bool crew_switched(pid_t tid, int cpu)
+{
+	return cpu >= 0 && cpu < CPU_SETSIZE &&
+	       __atomic_exchange_n(&last_armed[cpu], tid, __ATOMIC_RELAXED) != tid;
 }
 
 /**
@@ -127,13 +147,15 @@ static void play(struct tracee *t)
 	int *baton = &m->area[0].baton;
 	unsigned long step, end = (unsigned long)m->rounds * STEPS;
 	int cpus[64], n = allowed_cpus(cpus, 64);
-	struct rusage usage;
+	struct crew_area *own = &m->area[m->nr];
 
 	for (step = 0; step < end; step++) {
 		if (m->pace == CREW_BATON)
 			baton_wait(baton, m->nr);
 		*t->progress = 1 + step;
 		*t->cpu = sched_getcpu();
+		if (m->armed)
+			own->switches += crew_switched(t->tid, *t->cpu);
 		crew_access(m, step);
 		if (m->pace == CREW_BATON)
 			baton_pass(baton, (m->nr + 1) % m->of);
@@ -141,10 +163,8 @@ static void play(struct tracee *t)
 			sched_yield();
 		else if (m->pace == CREW_MOVE &&
 			 !pin_to_cpu(0, cpus[(m->nr + step) % n]))
-			m->area[m->nr].moves++;
+			own->moves++;
 	}
-	if (!getrusage(RUSAGE_SELF, &usage))
-		m->area[m->nr].switches = usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
 static void describe_step(struct tracee *t, unsigned long n, char *buf,

@@ -22,7 +22,7 @@
  * @sink: where its targets store
  * @written: under its write watchpoint
  * @read: under its rw watchpoint
- * @switches: context switches of the member, once it has ended
+ * @switches: how often the armed member has come in behind another armed one
  * @moves: how often it was moved to another CPU
  * @baton: of the first member's area only: whose turn it is
  * @rest: up to a page
@@ -80,6 +80,7 @@ struct crew_member {
 #define CREW_TRAPS	5	/* traps that a round owes */
 
 struct crew_area *crew_areas(void);
+bool crew_switched(pid_t tid, int cpu);
 void crew_access(const struct crew_member *m, unsigned long step);
 int crew_arm(struct tracee *t);
 int crew_start(struct tracee *t, struct crew_member *m, enum tracee_how how);
