@@ -3,10 +3,11 @@
 #
 # Build a small kernel for the lab, and print the path of its bzImage.
 #
-#	kernel.sh [-v VERSION] [-f]
+#	kernel.sh [-v VERSION] [-f|-c]
 #
 #	-v 6.12|6.1  which Debian linux-source package; KSRC=DIR instead of one
 #	-f           with the faults of tools/lab/faults compiled in, all off
+#	-c           with gcov counters in the files that coverage.sh looks at
 #
 # The source is unpacked and built below .cache/lab, once; after a change of the
 # faults or of the configuration only what depends on it is built again.
@@ -16,16 +17,17 @@ me=kernel
 
 usage()
 {
-	echo "Usage: kernel.sh [-v 6.12|6.1] [-f]" >&2
+	echo "Usage: kernel.sh [-v 6.12|6.1] [-f|-c]" >&2
 	exit 2
 }
 
 version=6.12
 kind=plain
-while getopts v:f opt; do
+while getopts v:fc opt; do
 	case $opt in
 	v) version=$OPTARG ;;
 	f) kind=faults ;;
+	c) kind=gcov ;;
 	*) usage ;;
 	esac
 done
@@ -44,6 +46,14 @@ src=$lab/src/$name-$kind
 build=$lab/build/$name-$kind
 mkdir -p "$lab/src" "$lab/build" || die "cannot write below $lab"
 
+# The #DB entry is noinstr, hence not profiled. Counting in it is only adding to
+# memory of the kernel, which does no harm in this one.
+count_noinstr()
+{
+	sed -i '/^# *define __no_profile /s/__attribute__.*//' \
+		"$src.new/include/linux/compiler_attributes.h"
+}
+
 # Unpacked under another name first: what is there is whole
 unpack()
 {
@@ -61,6 +71,7 @@ unpack()
 		tar -xJ -f "$tarball" -C "$src.new" --strip-components=1 || exit
 	fi
 	[ $kind != faults ] || "$here/faults/apply.sh" "$src.new" || exit
+	[ $kind != gcov ] || count_noinstr || exit
 	mv -T "$src.new" "$src"
 }
 
@@ -91,18 +102,24 @@ rsync_times()
 
 fresh || quietly "$lab/$name-$kind.log" replace
 
+profile=
+[ $kind != gcov ] ||
+	profile="GCOV_PROFILE_hw_breakpoint.o=y GCOV_PROFILE_ptrace.o=y GCOV_PROFILE_traps.o=y"
+
 config()
 {
 	mkdir -p "$build" &&
 		make -C "$src" O="$build" tinyconfig &&
 		(cd "$src" && scripts/kconfig/merge_config.sh -m -O "$build" \
 			"$build/.config" "$here/small.config") &&
+		{ [ $kind != gcov ] || echo CONFIG_GCOV_KERNEL=y >>"$build/.config"; } &&
 		make -C "$src" O="$build" olddefconfig
 }
 
 compiler=gcc
 ! command -v ccache >/dev/null 2>&1 || compiler="ccache gcc"
 quietly "$build.config.log" config
+# shellcheck disable=SC2086 # words
 quietly "$build.log" nice -n 5 make -C "$src" O="$build" -j "$jobs" \
-	CC="$compiler" bzImage
+	CC="$compiler" $profile bzImage
 echo "$build/arch/x86/boot/bzImage"
