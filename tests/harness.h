@@ -12,6 +12,7 @@
 
 #include "kselftest_harness.h"
 
+#include "slots.h"
 #include "tracee.h"
 
 /*
@@ -92,6 +93,23 @@ static inline bool can_trace(struct __test_metadata *_metadata)
 		return false;
 	tracee_stop(&t);
 	return true;
+}
+
+/**
+ * expect_slots_free() - that nothing was lost, as far as one can tell
+ * @_metadata: the test's
+ *
+ * Skips where others have breakpoints; passes where CPUs cannot be asked.
+ */
+static inline void expect_slots_free(struct __test_metadata *_metadata)
+{
+	int cpus[64], err = slots_all_free(cpus, allowed_cpus(cpus, 64));
+
+	if (err == -EBUSY)
+		SKIP(_exit(EXIT_SKIPPED), "others have breakpoints");
+	ASSERT_NE(-ENOSPC, err) {
+		TH_LOG("slots are counted on a CPU that no task and no event has");
+	}
 }
 
 #endif /* HW_BREAKPOINT_HARNESS_H */

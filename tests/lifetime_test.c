@@ -436,6 +436,8 @@ FIXTURE_VARIANT_ADD(exec, from_thread_seized) {
 
 FIXTURE_SETUP(exec)
 {
+	if (access("/proc/self/exe", X_OK))
+		SKIP(_exit(EXIT_SKIPPED), "no /proc/self/exe to execute");
 	self->l = shared_alloc(sizeof(*self->l));
 	self->t.arg = self->l;
 	self->t.body = variant->from_thread ? exec_from_thread : exec_alone;
@@ -876,54 +878,20 @@ TEST_F(seized, interrupt_and_listen_keep_it_armed)
 #ifndef LIVES
 #define LIVES		200	/* of four slots; one leaked is seen; 10,000 hold */
 #endif
-#define PATIENCE	5000	/* ms for others to let go of their slots */
 
 FIXTURE(end) {
 	unsigned int *word;
-	int cpu[8], cpus;
 };
 
 FIXTURE_SETUP(end)
 {
 	self->word = shared_alloc(4096);
-	self->cpus = allowed_cpus(self->cpu, 8);
-	ASSERT_LT(0, self->cpus);
 	if (!can_trace(_metadata))
 		return;
 }
 
 FIXTURE_TEARDOWN(end)
 {
-}
-
-static int all_free_on(int cpu, unsigned int *word)
-{
-	int fd[DR_SLOTS], n, tries, err;
-
-	for (tries = 0; ; tries++) {
-		for (n = 0, err = 0; n < DR_SLOTS; n++) {
-			fd[n] = open_breakpoint(&word[n], -1, cpu);
-			if (fd[n] < 0) {
-				err = fd[n];
-				break;
-			}
-		}
-		while (n--)
-			close(fd[n]);
-		if (err != -ENOSPC || tries >= PATIENCE)
-			return err;
-		poll(NULL, 0, 1);
-	}
-}
-
-/* Where the CPUs cannot be asked, just the next tracee has been */
-static int all_free(const int *cpu, int cpus, unsigned int *word)
-{
-	int i, err = 0;
-
-	for (i = 0; i < cpus && !err; i++)
-		err = all_free_on(cpu[i], word);
-	return err == -EACCES || err == -EPERM || err == -ENOENT ? 0 : err;
 }
 
 static int arm_four(struct tracee *t, unsigned int *word)
@@ -936,14 +904,12 @@ static int arm_four(struct tracee *t, unsigned int *word)
 	return err;
 }
 
-static void live(struct __test_metadata *_metadata, const int *cpu, int cpus,
-		 unsigned int *word, bool killed)
+static void live(struct __test_metadata *_metadata, unsigned int *word,
+		 bool killed)
 {
 	struct tracee t;
 	int i;
 
-	if (all_free(cpu, cpus, word))
-		SKIP(return, "others use breakpoints all the time");
 	for (i = 0; i < LIVES; i++) {
 		t = (struct tracee){ .body = do_nothing, .arg = word };
 		ASSERT_EQ(0, tracee_start(&t, TRACEE_TRACEME));
@@ -954,19 +920,17 @@ static void live(struct __test_metadata *_metadata, const int *cpu, int cpus,
 			ASSERT_EQ(0, tracee_expect_exit(&t));
 		tracee_stop(&t);
 	}
-	ASSERT_EQ(0, all_free(cpu, cpus, word)) {
-		TH_LOG("slots of tracees that have ended are still taken");
-	}
+	expect_slots_free(_metadata);
 }
 
 TEST_F(end, by_exit_gives_slots_back)
 {
-	live(_metadata, self->cpu, self->cpus, self->word, false);
+	live(_metadata, self->word, false);
 }
 
 TEST_F(end, by_sigkill_gives_slots_back)
 {
-	live(_metadata, self->cpu, self->cpus, self->word, true);
+	live(_metadata, self->word, true);
 }
 
 /*
@@ -1005,8 +969,6 @@ TEST_F(end, poke_of_a_dying_tracee)
 	pid_t pid;
 	int err, status;
 
-	if (all_free(self->cpu, self->cpus, self->word))
-		SKIP(return, "others use breakpoints all the time");
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
@@ -1037,9 +999,7 @@ TEST_F(end, poke_of_a_dying_tracee)
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
-	ASSERT_EQ(0, all_free(self->cpu, self->cpus, self->word)) {
-		TH_LOG("slots of tracees that were killed are still taken");
-	}
+	expect_slots_free(_metadata);
 }
 
 /*

@@ -28,7 +28,6 @@
 #define ARENA_WORD	((unsigned int *)(ARENA + 1024))
 #define EXEC_ENV	"HW_BREAKPOINT_LIFETIMES_EXEC"
 #define EXEC_CODE	7	/* exit code of the new program */
-#define PATIENCE	20000	/* ms for others to let go of their slots */
 
 /**
  * struct lives - what tracer and tracee share
@@ -585,55 +584,34 @@ TEST_F(lives, outlive_a_tracer_that_is_a_thread)
  * Slots of a thread that is freed stay charged as long as they are armed, and
  * are free again once it has died of them.
  */
-static int all_free_on(int cpu, unsigned int *word)
-{
-	int fd[DR_SLOTS], n, tries, err;
-
-	for (tries = 0; ; tries++) {
-		for (n = 0, err = 0; n < DR_SLOTS; n++) {
-			fd[n] = open_breakpoint(&word[n], -1, cpu);
-			if (fd[n] < 0) {
-				err = fd[n];
-				break;
-			}
-		}
-		while (n--)
-			close(fd[n]);
-		if (err != -ENOSPC || tries >= PATIENCE)
-			return err;
-		poll(NULL, 0, 1);
-	}
-}
-
 TEST_F(lives, of_a_freed_thread_are_charged)
 {
 	struct tracee *t = &self->t;
 	struct lives *l = self->l;
-	int cpu, err, status;
+	int cpu, fd, err, status;
 
 	if (!can_trace(_metadata))
 		return;
 	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
-	err = all_free_on(cpu, l->word);
-	if (err == -ENOENT || err == -ENOSPC)
-		SKIP(return, "events on a CPU: %s", strerror(-err));
-	if (!may_go_on(_metadata, err, "events on a CPU"))
+	expect_slots_free(_metadata);
+	err = slots_take(cpu, &fd, 1);
+	if (!may_go_on(_metadata, err == -ENOENT ? -ENOSYS : err,
+		       "events on a CPU"))
 		return;
+	close(fd);
 	start_freed(_metadata, t, l);
 	EXPECT_EQ(0, seize(t));
 	EXPECT_EQ(0, arm_four(t, l->word));
 	EXPECT_EQ(0, ptrace(PTRACE_DETACH, t->tid, NULL, NULL));
-	EXPECT_EQ(-ENOSPC, open_breakpoint(l->word, -1, cpu));
+	EXPECT_EQ(-ENOSPC, slots_take(cpu, &fd, 1));
 	EXPECT_EQ(0, tell(l));
 	/* Where no trap comes it ends all the same */
 	close(l->go[1]);
 	EXPECT_EQ(t->tid, waitpid(t->tid, &status, 0));
 	t->tid = 0;
 	EXPECT_EQ(SIGTRAP, status);
-	EXPECT_EQ(0, all_free_on(cpu, l->word)) {
-		TH_LOG("slots of a thread that is gone are still taken");
-	}
 	end_freed(t);
+	expect_slots_free(_metadata);
 }
 
 /* One slot, moved and switched on and off ten thousand times, then used */

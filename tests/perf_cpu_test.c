@@ -3,20 +3,12 @@
  * Breakpoints on a CPU instead of a task, for the privileged: they see every
  * task there, and they compete with the slots of every task.
  *
- * A slot on a CPU is free only where no task at all has it reserved, now or
- * through a leak: four of them fit only where nothing has been lost
- * (max_task_bp_pinned() in kernel/events/hw_breakpoint.c).  So this is also
- * how slots are looked for that tasks long gone have not given back, which no
- * event of another task can see.
- *
- * For the same reason tests like these disturb and are disturbed by whoever
- * uses breakpoints on the machine meanwhile: a debugger, another run of these
- * tests.  They hold their slots for moments only, and wait for slots that
- * others hold.  Where they wait in vain, they look for who that may be, a
- * process that is traced or has perf events, and are skipped where there is
- * one; slots that are counted though nobody can have them have been lost.
+ * So this is also how slots are looked for that tasks long gone have not given
+ * back; see slots.c.  For the same reason tests like these disturb and are
+ * disturbed by whoever uses breakpoints on the machine meanwhile: a debugger,
+ * another run of these tests.  They hold their slots for moments only, and wait
+ * for slots that others hold; where they wait in vain, they are skipped.
  */
-#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -27,14 +19,6 @@
 
 /* Tries, a millisecond apart, for others to let go of their slots */
 #define PATIENCE	10000
-
-/* Fewer before a test has begun: where nobody lets go, all tests would wait */
-#define SETUP_PATIENCE	300
-
-static int patience = SETUP_PATIENCE;
-
-/* The process id namespace in which all processes are (PROC_PID_INIT_INO) */
-#define FIRST_PID_NS	"pid:[4026531836]"
 
 /* An address of ours that no other program is likely to use */
 #define UNLIKELY	0x2a5a5000UL
@@ -76,7 +60,7 @@ static int open_on_cpu(int cpu, int *fd, int n)
 		}
 		if (err)
 			close_all(fd, i);
-		if (err != -ENOSPC || tries >= patience)
+		if (err != -ENOSPC || tries >= PATIENCE)
 			return err;
 		poll(NULL, 0, 1);
 	}
@@ -89,115 +73,16 @@ static int try_patiently(struct perf_event_attr *attr, pid_t pid, int cpu)
 
 	for (tries = 0; ; tries++) {
 		fd = perf_try_once(attr, pid, cpu);
-		if (fd != -ENOSPC || tries >= patience)
+		if (fd != -ENOSPC || tries >= PATIENCE)
 			return fd;
 		poll(NULL, 0, 1);
 	}
 }
 
-/* Whether all slots of all CPUs are free, if need be after a while */
-static int slots_free(void)
-{
-	int fd[DR_SLOTS], i, err = 0;
-
-	for (i = 0; i < nr_cpus && !err; i++) {
-		err = open_on_cpu(cpus[i], fd, DR_SLOTS);
-		if (!err)
-			close_all(fd, DR_SLOTS);
-	}
-	return err;
-}
-
-/* Whether an entry of @dir is a link to a perf event */
-static bool has_perf_event(const char *dir)
-{
-	struct dirent *e;
-	char link[64];
-	bool has = false;
-	DIR *d = opendir(dir);
-
-	while (d && !has && (e = readdir(d))) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, link,
-				       sizeof(link) - 1);
-
-		link[n < 0 ? 0 : n] = '\0';
-		has = !strcmp(link, "anon_inode:[perf_event]");
-	}
-	if (d)
-		closedir(d);
-	return has;
-}
-
-static bool is_traced(const char *status)
-{
-	FILE *f = fopen(status, "re");
-	char line[128];
-	int tracer = 0;
-
-	while (f && !tracer && fgets(line, sizeof(line), f))
-		sscanf(line, "TracerPid: %d", &tracer);
-	if (f)
-		fclose(f);
-	return tracer;
-}
-
-/*
- * Whether a thread on this machine is traced or has a perf event, or may be:
- * in a container not all of them are to be seen.
- */
-static bool others_may_have_slots(void)
-{
-	struct dirent *p, *t;
-	bool may = false;
-	char path[600];
-	DIR *proc, *task;
-	ssize_t n;
-
-	/* No such link, no namespaces */
-	n = readlink("/proc/self/ns/pid", path, sizeof(path) - 1);
-	path[n < 0 ? 0 : n] = '\0';
-	proc = opendir("/proc");
-	if (!proc || (n > 0 && strcmp(path, FIRST_PID_NS)))
-		may = true;
-	while (!may && (p = readdir(proc))) {
-		if (p->d_name[0] < '1' || p->d_name[0] > '9')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/fd", p->d_name);
-		may = has_perf_event(path);
-		snprintf(path, sizeof(path), "/proc/%s/task", p->d_name);
-		task = opendir(path);
-		while (task && !may && (t = readdir(task))) {
-			snprintf(path, sizeof(path),
-				 "/proc/%.20s/task/%.20s/status", p->d_name,
-				 t->d_name);
-			may = is_traced(path);
-		}
-		if (task)
-			closedir(task);
-	}
-	if (proc)
-		closedir(proc);
-	return may;
-}
-
-/* All slots of all CPUs are free; skipped where somebody else may have them */
-static void expect_slots_free(struct __test_metadata *_metadata)
-{
-	int err = slots_free();
-
-	/* Who had them may have gone in the meantime */
-	if (err == -ENOSPC && !others_may_have_slots())
-		err = slots_free();
-	if (err == -ENOSPC && others_may_have_slots())
-		SKIP(_exit(EXIT_SKIPPED), "others have breakpoints");
-	ASSERT_NE(-ENOSPC, err) {
-		TH_LOG("slots are counted on a CPU that no task and no event has");
-	}
-	may_go_on(_metadata, err, "breakpoint on a CPU");
-}
-
 static bool usable(struct __test_metadata *_metadata)
 {
+	int fd, err;
+
 	if (!perf_usable(_metadata))
 		return false;
 	nr_cpus = allowed_cpus(cpus, MAX_CPUS);
@@ -207,8 +92,10 @@ static bool usable(struct __test_metadata *_metadata)
 	ASSERT_NE(MAP_FAILED, words);
 
 	expect_slots_free(_metadata);
-	patience = PATIENCE;
-	return true;
+	err = slots_take(cpus[0], &fd, 1);
+	if (!err)
+		close(fd);
+	return may_go_on(_metadata, err, "breakpoint on a CPU");
 }
 
 FIXTURE(perf_cpu) {

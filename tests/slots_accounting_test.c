@@ -554,7 +554,7 @@ TEST_F(slots_perf, on_single_cpus)
 		ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
 		for (j = 0; j < n; j++) {
 			ASSERT_TRUE(perf_no_slot(&self->attr, 0,
-							  cpus[j]));
+						 cpus[j]));
 			ASSERT_EQ(0, pin_to_cpu(0, cpus[j]));
 			probe_store4(words, 0);
 		}
