@@ -4,7 +4,7 @@
 # Install what the lab needs (Debian), or say what is missing.
 
 packages="qemu-system-x86 busybox-static coccinelle flex bison bc libelf-dev
-	cpio xz-utils gcc-multilib libc6-dev"
+	cpio xz-utils lcov gcc-multilib libc6-dev"
 
 missing=
 for p in $packages; do
