@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "crew.h"
@@ -49,12 +50,31 @@ struct crew_area *crew_areas(void)
  * @tid: its thread id
  * @cpu: the CPU that it is on
  *
- * Return: true where the last armed thread that called this on @cpu was another.
+ * Return: the last armed thread that called this on @cpu, where it was another;
+ * otherwise 0.
  */
-bool crew_switched(pid_t tid, int cpu)
+pid_t crew_switched(pid_t tid, int cpu)
 {
-	return cpu >= 0 && cpu < CPU_SETSIZE &&
-	       __atomic_exchange_n(&last_armed[cpu], tid, __ATOMIC_RELAXED) != tid;
+	pid_t last;
+
+	if (cpu < 0 || cpu >= CPU_SETSIZE)
+		return 0;
+	last = __atomic_exchange_n(&last_armed[cpu], tid, __ATOMIC_RELAXED);
+	return last == tid ? 0 : last;
+}
+
+/* An armed member is about to make an access: has it just come in? */
+static void come_in(struct crew_area *own, pid_t tid, int cpu)
+{
+	pid_t from = crew_switched(tid, cpu);
+	struct timespec now;
+
+	if (!from)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	own->switches++;
+	own->since = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	own->from = from;
 }
 
 /**
@@ -155,7 +175,7 @@ static void play(struct tracee *t)
 		*t->progress = 1 + step;
 		*t->cpu = sched_getcpu();
 		if (m->armed)
-			own->switches += crew_switched(t->tid, *t->cpu);
+			come_in(own, t->tid, *t->cpu);
 		crew_access(m, step);
 		if (m->pace == CREW_BATON)
 			baton_pass(baton, (m->nr + 1) % m->of);

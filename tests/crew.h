@@ -24,6 +24,8 @@
  * @read: under its rw watchpoint
  * @switches: how often the armed member has come in behind another armed one
  * @moves: how often it was moved to another CPU
+ * @from: the armed thread behind which it came in last
+ * @since: when that was, in ns of CLOCK_MONOTONIC
  * @baton: of the first member's area only: whose turn it is
  * @rest: up to a page
  */
@@ -33,8 +35,11 @@ struct crew_area {
 	unsigned int read;
 	unsigned long switches;
 	unsigned long moves;
+	unsigned long long since;
+	int from;
 	int baton;
-	char rest[4096 - 3 * sizeof(long) - 3 * sizeof(int)];
+	char rest[4096 - 3 * sizeof(long) - sizeof(long long) -
+		  4 * sizeof(int)];
 };
 
 /**
@@ -80,7 +85,7 @@ struct crew_member {
 #define CREW_TRAPS	5	/* traps that a round owes */
 
 struct crew_area *crew_areas(void);
-bool crew_switched(pid_t tid, int cpu);
+pid_t crew_switched(pid_t tid, int cpu);
 void crew_access(const struct crew_member *m, unsigned long step);
 int crew_arm(struct tracee *t);
 int crew_start(struct tracee *t, struct crew_member *m, enum tracee_how how);

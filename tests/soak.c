@@ -43,6 +43,7 @@ struct tracer {
 	unsigned long unexpected;
 	unsigned long wrong;
 	unsigned long long seed;
+	unsigned long long bout_seed;
 	const char *company;
 	struct tracee t[CREW_MAX];
 	struct crew_member m[CREW_MAX];
@@ -96,24 +97,54 @@ static void report_steal(void)
 		fclose(f);
 }
 
+/* The CPU that a tracee was on last, as it said itself; -1 if it never did */
+static int last_cpu(const struct tracee *t)
+{
+	return t->events ? t->log[(t->events - 1) % TRACEE_EVENTS].cpu : -1;
+}
+
+/* When the armed thread that was wrong came to have its CPU's registers */
+static void record_switch(const struct tracee *t, const struct crew_member *m)
+{
+	unsigned long long seen = t->log[(t->events - 1) % TRACEE_EVENTS].time;
+	const struct crew_area *own = &m->area[m->nr];
+
+	fprintf(stderr, "#   tracee %u, on CPU %d, moved %lu times by us\n", t->id,
+		last_cpu(t), own->moves);
+	if (own->switches)
+		fprintf(stderr, "#   last switch: behind armed thread %d, %lld us before that event, %lu in all\n",
+			own->from, (long long)(seen - own->since) / 1000,
+			own->switches);
+}
+
 /*
- * The rest of the record; the ledger has reported the event itself.  Who was
- * on the same CPU is told by their own last events.
+ * The rest of the record; the ledger has reported the event itself.  After it
+ * the last events of all that were on the same CPU last, of whatever tracer.
  */
 static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 {
 	unsigned int i, j;
+	int cpu = -1;
 
 	fprintf(stderr, "# tracer %u, bout %lu, %u tracees, company %s\n", nr,
 		me->bouts, n, me->company ? me->company : "none");
-	fprintf(stderr, "# the bout ended with seed %#llx, the run's is %llu\n",
-		me->seed, opt.seed);
+	fprintf(stderr, "# the bout began with seed %#llx, the run's is %llu\n",
+		me->bout_seed, opt.seed);
 	report_steal();
+	for (i = 0; i < n; i++) {
+		const struct tracee *t = &me->t[i];
+
+		if (!t->events || !(t->missed + t->unexpected + t->wrong))
+			continue;
+		cpu = last_cpu(t);
+		record_switch(t, &me->m[i]);
+	}
 	for (i = 0; i < opt.tracers; i++) {
 		for (j = 0; j < opt.tracees; j++) {
 			struct tracee *t = &tracers[i].t[j];
 
-			if (!t->tid || !t->events || (i == nr && j >= n))
+			if (!t->tid || !t->events || (i == nr && j >= n) ||
+			    (cpu >= 0 && last_cpu(t) >= 0 && last_cpu(t) != cpu))
 				continue;
 			fprintf(stderr, "#   last events of tracer %u's\n", i);
 			tracee_report_events(t);
@@ -124,6 +155,7 @@ static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 /* One bout: a crew with everything drawn at random, from start to exit */
 static int bout(unsigned int nr, struct tracer *me)
 {
+	unsigned long long bout_seed = me->seed;
 	unsigned int i, n = 1 + draw(&me->seed, opt.tracees);
 	unsigned int rounds = 20 + draw(&me->seed, 60);
 	unsigned int spread = draw(&me->seed, 3);
@@ -135,6 +167,7 @@ static int bout(unsigned int nr, struct tracer *me)
 	bool company = !draw(&me->seed, 4);
 	struct crew_area *area = crew_areas();
 
+	me->bout_seed = bout_seed;
 	kind = draw(&me->seed, COMPANY_KINDS);
 	me->company = company ? company_kinds[kind].name : NULL;
 	memset(me->t, 0, sizeof(me->t));
@@ -238,7 +271,7 @@ static void status(const char *before, const char *after, double elapsed)
 	add_up(&sum);
 	fprintf(stderr, "%s%.0f s, %lu traps verified, %.0f traps/s, ", before,
 		elapsed, sum.traps, sum.traps / elapsed);
-	fprintf(stderr, "%lu switches of armed threads, %lu moves, ",
+	fprintf(stderr, "%lu switches between armed threads, %lu migrations, ",
 		sum.switches, sum.moves);
 	fprintf(stderr, "%lu missed, %lu spurious, %lu wrong%s", sum.missed,
 		sum.unexpected, sum.wrong, after);
@@ -355,6 +388,8 @@ int main(int argc, char **argv)
 
 	tracers = shared_alloc(MAX_TRACERS * sizeof(*tracers));
 	told = shared_alloc(sizeof(*told));
+	/* Before the tracers: their switches are counted as one */
+	munmap(crew_areas(), CREW_MAX * sizeof(struct crew_area));
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
