@@ -532,6 +532,92 @@ out:
 }
 
 /*
+ * Moved by a cpuset that gives it another CPU at every trap.  One of our own
+ * where there are cpusets that we may use; it goes away with the test.
+ */
+struct cpuset {
+	char dir[128], procs[160], cpus[160];
+};
+
+static void cpuset_away(const void *arg)
+{
+	const struct cpuset *c = arg;
+	int i;
+
+	for (i = 0; i < 100000 && rmdir(c->dir) && errno == EBUSY; i++)
+		sched_yield();
+}
+
+static bool make_cpuset(struct cpuset *c)
+{
+	static const char * const roots[] = {
+		"/sys/fs/cgroup", "/sys/fs/cgroup/unified",
+		"/sys/fs/cgroup/cpuset",
+	};
+	char mems[200];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(roots); i++) {
+		snprintf(c->dir, sizeof(c->dir), "%s/hw_breakpoint.cpuset.%d",
+			 roots[i], getpid());
+		snprintf(c->procs, sizeof(c->procs), "%s/cgroup.procs", c->dir);
+		snprintf(c->cpus, sizeof(c->cpus), "%s/cpuset.cpus", c->dir);
+		snprintf(mems, sizeof(mems), "%s/cpuset.mems", c->dir);
+		if (mkdir(c->dir, 0700))
+			continue;
+		/* Of version 1 no task may be in one without a memory node */
+		if (!access(c->cpus, W_OK) && !access(c->procs, W_OK) &&
+		    !write_file(mems, "0"))
+			return true;
+		rmdir(c->dir);
+	}
+	return false;
+}
+
+TEST_F(alone, moved_by_a_cpuset)
+{
+	struct crew_member m = { .of = 1, .rounds = 6, .armed = true };
+	int cpus[64], n = allowed_cpus(cpus, 64), guard_fd, turn = 0;
+	struct tracee t = { 0 };
+	struct cpuset set;
+	struct stop s;
+	pid_t guarding;
+	char text[16];
+
+	if (n < 2)
+		SKIP(return, "one CPU only");
+	if (!make_cpuset(&set))
+		SKIP(return, "no cpusets that we may use");
+	guarding = guard(&guard_fd, cpuset_away, &set);
+	ASSERT_LT(0, guarding);
+	m.area = crew_areas();
+	if (!may_go_on(_metadata, crew_start(&t, &m, TRACEE_SEIZE),
+		       "start and arm"))
+		goto out;
+	do {
+		snprintf(text, sizeof(text), "%d", cpus[turn % n]);
+		ASSERT_EQ(0, write_file(set.cpus, text));
+		if (!turn) {
+			snprintf(text, sizeof(text), "%d", t.tid);
+			ASSERT_EQ(0, write_file(set.procs, text));
+			ASSERT_EQ(0, tracee_cont(&t));
+		} else {
+			ASSERT_EQ(0, crew_event(&t, &s));
+		}
+		ASSERT_EQ(0, tracee_wait(&t, &s));
+		/* The access behind which it stands was made on that CPU */
+		EXPECT_EQ(cpus[turn % n], *t.cpu);
+		turn++;
+	} while (WIFSTOPPED(s.status));
+	ASSERT_EQ(0, crew_event(&t, &s));
+	ASSERT_EQ(6UL * CREW_TRAPS, t.traps);
+out:
+	tracee_stop(&t);
+	close(guard_fd);
+	waitpid(guarding, NULL, 0);
+}
+
+/*
  * A tracer is killed in mid-storm and another takes over.  In between the
  * tracee has nobody: its traps are plain SIGTRAPs then, and it counts them
  * itself.  Every access is seen, once, by the one or the other.  Only the trap

@@ -63,8 +63,8 @@ struct grid {
 };
 
 /*
- * One tracer of several.  Where there are more members than addresses, some
- * have the same; odd ones are armed, disarmed and armed again as they start,
+ * One tracer of several.  From four members on, two and two have the same
+ * addresses, and more where there are more members than addresses; odd ones are armed, disarmed and armed again as they start,
  * while their neighbours run.
  */
 static int trace_some(unsigned int nr, void *arg)
@@ -73,7 +73,7 @@ static int trace_some(unsigned int nr, void *arg)
 	struct tracee t[CREW_MAX] = { 0 };
 	struct crew_member m[CREW_MAX];
 	int cpus[64], n = allowed_cpus(cpus, 64), err = 0;
-	unsigned int i, of = g->tracers * g->tracees;
+	unsigned int i, of = g->tracers * g->tracees, same = of < 4 ? 1 : 2;
 
 	if (g->spread == ONE_CPU)
 		err = pin_to_cpu(0, cpus[0]);
@@ -84,7 +84,7 @@ static int trace_some(unsigned int nr, void *arg)
 	for (i = 0; i < g->tracees && !err; i++) {
 		m[i] = (struct crew_member){
 			.area = g->area, .rounds = g->rounds, .armed = true,
-			.nr = (nr * g->tracees + i) % of, .of = of,
+			.nr = (nr * g->tracees + i) / same % of, .of = of,
 			.pace = g->pace };
 		err = crew_start(&t[i], &m[i], i % 3);
 	}
@@ -324,6 +324,7 @@ TEST_F(migration, by_its_tracer_while_stopped)
 /* Running or stopped, as it comes: a third process keeps on moving them */
 TEST_F(migration, by_a_third_process)
 {
+	unsigned long *moved = shared_alloc(sizeof(*moved));
 	int *go_on = shared_alloc(sizeof(*go_on));
 	int status, i, turn;
 	pid_t mover;
@@ -335,14 +336,71 @@ TEST_F(migration, by_a_third_process)
 	ASSERT_LE(0, mover);
 	for (turn = 0; !mover && __atomic_load_n(go_on, __ATOMIC_RELAXED); turn++)
 		for (i = 0; i < 4; i++)
-			pin_to_cpu(self->t[i].tid,
-				   self->cpus[(turn + i) % self->ncpus]);
+			if (!pin_to_cpu(self->t[i].tid,
+					self->cpus[(turn + i) % self->ncpus]))
+				__atomic_add_fetch(moved, 1, __ATOMIC_RELAXED);
 	if (!mover)
 		_exit(0);
+	while (!__atomic_load_n(moved, __ATOMIC_RELAXED))
+		sched_yield();
 	EXPECT_EQ(0, crew_run(self->t, 4));
 	__atomic_store_n(go_on, 0, __ATOMIC_RELAXED);
 	ASSERT_EQ(mover, waitpid(mover, &status, 0));
 	ASSERT_EQ(0, status);
+}
+
+/* Moves whom it reads from @ask, each time to the next CPU, and says so */
+static void move_on_request(int ask, int tell, const int *cpus, int ncpus)
+{
+	unsigned int turn = 0;
+	pid_t tid;
+	int err;
+
+	while (read(ask, &tid, sizeof(tid)) == sizeof(tid)) {
+		err = pin_to_cpu(tid, cpus[turn++ % ncpus]);
+		if (write(tell, &err, sizeof(err)) != sizeof(err))
+			break;
+	}
+}
+
+/* Moved at each of its traps, before it goes on */
+TEST_F(migration, by_a_third_process_while_stopped)
+{
+	int ask[2], tell[2], err, i, left = 4;
+	struct tracee *t;
+	struct stop s;
+	pid_t mover;
+
+	if (self->ncpus < 2)
+		return;
+	ASSERT_EQ(0, pipe(ask));
+	ASSERT_EQ(0, pipe(tell));
+	mover = fork();
+	ASSERT_LE(0, mover);
+	if (!mover) {
+		close(ask[1]);
+		move_on_request(ask[0], tell[1], self->cpus, self->ncpus);
+		_exit(0);
+	}
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_cont(&self->t[i]));
+	}
+	while (left) {
+		t = tracee_wait_any(self->t, 4, &s);
+		ASSERT_TRUE(!!t);
+		if (t->tid > 0) {
+			ASSERT_EQ(sizeof(t->tid), write(ask[1], &t->tid,
+							sizeof(t->tid)));
+			ASSERT_EQ(sizeof(err), read(tell[0], &err, sizeof(err)));
+			ASSERT_EQ(0, err);
+		}
+		ASSERT_EQ(0, crew_event(t, &s));
+		if (t->tid < 0)
+			left--;
+	}
+	close(ask[1]);
+	ASSERT_EQ(mover, waitpid(mover, &err, 0));
+	ASSERT_EQ(0, err);
 }
 
 TEST_HARNESS_MAIN
