@@ -18,12 +18,24 @@ build()
 			"$faults"/*.c -o "$tmp/shim.so" -ldl
 }
 
-# run FAULT PROGRAM: to $tmp/out; what came of each test to $tmp/results, as
-# "RESULT TEST", RESULT being ok, skip, red (an assertion has failed) or dead.
+# selected PROGRAM PATTERN: options that select the tests that match, of those
+# owed. A harness that cannot select runs all.
+selected()
+{
+	[ "$2" != '*' ] && grep -q -e '-r name' "$tests/$1_64" || return
+	while read -r name; do
+		# shellcheck disable=SC2254 # a pattern is what it is
+		case $name in $2) printf ' -r %s' "$name" ;; esac
+	done <"$tmp/owed"
+}
+
+# run FAULT PROGRAM PATTERN: to $tmp/out; what came of each test to $tmp/results,
+# as "RESULT TEST", RESULT being ok, skip, red (an assertion failed) or dead.
 run()
 {
+	# shellcheck disable=SC2046 # words
 	LD_PRELOAD=$tmp/shim.so HWBP_FAULT=$1 setsid timeout -k 5 120 \
-		"$tests/$2_64" >"$tmp/out" 2>&1 </dev/null &
+		"$tests/$2_64" $(selected "$2" "$3") >"$tmp/out" 2>&1 </dev/null &
 	wait $!
 	# A test that fails may leave a tracee behind, and that keeps its slots
 	left=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v sid=$! '{
@@ -63,7 +75,7 @@ matches()
 green()
 {
 	for _ in 1 2 3; do
-		run none "$1"
+		run none "$1" '*'
 		sed -n 's/^ok //p' "$tmp/results" | sort >"$tmp/owed"
 		sed -n 's/^red //p' "$tmp/results" | sort >"$tmp/never_green"
 		grep -q '^# Totals' "$tmp/out" || continue
@@ -74,11 +86,11 @@ green()
 	return 1
 }
 
-# by_fault FAULT PROGRAM: not by a hang and not by a crash of the shim, but by a
+# by_fault FAULT PROGRAM PATTERN: not by a hang and not by a crash of the shim, but by a
 # test that says what is wrong; and one that is not red without.
 by_fault()
 {
-	run "$1" "$2"
+	run "$1" "$2" "$3"
 	! grep -q '^dead ' "$tmp/results" || return
 	sed -n 's/^red //p' "$tmp/results" | sort |
 		comm -23 - "$tmp/never_green" >"$tmp/red"
@@ -105,19 +117,24 @@ of_program()
 		return
 	fi
 	ok "$1 is green under the shim"
-	awk -v program="$1" '!/^#/ && index("," $2 ",", "," program ",")' \
-		"$faults/list" >"$tmp/mine"
+	awk -F '\t+' -v program="$1" '!/^#/ {
+		for (n = split($2, entry, ","); n; n--) {
+			split(entry[n] ":*", part, ":")
+			if (part[1] == program)
+				print $1, part[2], $3
+		}
+	}' "$faults/list" >"$tmp/mine"
 	: >"$tmp/seen"
-	while read -r fault _ what; do
-		if by_fault "$fault" "$1" || by_fault "$fault" "$1"; then
+	while read -r fault glob what; do
+		if by_fault "$fault" "$1" "$glob" || by_fault "$fault" "$1" "$glob"; then
 			ok "$fault: $what: $1:$(head -n 1 "$tmp/red"), $(wc -l <"$tmp/red") tests"
 		else
 			not_ok "$fault: $what: NOT seen by $1"
 		fi
 	done <"$tmp/mine"
 	# Where others had breakpoints, tests may have been skipped
-	all_seen >"$tmp/out" || while read -r fault _; do
-		by_fault "$fault" "$1"
+	all_seen >"$tmp/out" || while read -r fault glob _; do
+		by_fault "$fault" "$1" "$glob"
 	done <"$tmp/mine"
 	check "$1: for each test a fault that turns it red" all_seen
 }
@@ -126,13 +143,18 @@ programs=$(sed -n 's/^TESTS_BOTHBITS += //p' "$tests/Makefile")
 
 names_exist()
 {
-	sed '/^#/d' "$faults/list" | awk '{ print $2 }' | tr , '\n' | sort -u |
+	sed '/^#/d' "$faults/list" | awk '{ print $2 }' | tr , '\n' |
+		sed 's/:.*//' | sort -u |
 		while read -r name; do
 			echo "$programs" | grep -qx "$name" || exit 1
 		done
 }
 
 check "build" build
+[ -e "$tmp/shim.so" ] || {
+	done_testing
+	exit 1
+}
 check "the list names programs that are there" names_exist
 # Its faults are those of a guest: tools/lab/kvm
 # shellcheck disable=SC2086 # one word for each

@@ -196,12 +196,17 @@ int close(int fd)
 	return real_close(fd);
 }
 
-/* Nobody gives the lost slots back, so there is nothing to wait for */
 int poll(struct pollfd *fds, nfds_t nr, int timeout)
 {
+	int n;
+
+	/* Nobody gives the lost slots back: there is nothing to wait for */
 	if (!nr && fault("perf_cpu_slots_lost"))
 		timeout = 0;
-	return real_poll(fds, nr, timeout);
+	n = real_poll(fds, nr, timeout);
+	if (n > 0 && event(fds->fd) && fault("perf_wakeup_lost"))
+		return 0;
+	return n;
 }
 
 ssize_t read(int fd, void *buf, size_t size)
