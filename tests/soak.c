@@ -112,9 +112,9 @@ static void record_switch(const struct tracee *t, const struct crew_member *m)
 	fprintf(stderr, "#   tracee %u, on CPU %d, moved %lu times by us\n", t->id,
 		last_cpu(t), own->moves);
 	if (own->switches)
-		fprintf(stderr, "#   last switch: behind armed thread %d, %lld us before that event, %lu in all\n",
-			own->from, (long long)(seen - own->since) / 1000,
-			own->switches);
+		fprintf(stderr, "#   %lu switches, the last behind thread %d, %lld us before\n",
+			own->switches, own->from,
+			(long long)(seen - own->since) / 1000);
 }
 
 /*

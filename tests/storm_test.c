@@ -64,8 +64,9 @@ struct grid {
 
 /*
  * One tracer of several.  From four members on, two and two have the same
- * addresses, and more where there are more members than addresses; odd ones are armed, disarmed and armed again as they start,
- * while their neighbours run.
+ * addresses, and more of them where there are more members than addresses.
+ * Odd ones are armed, disarmed and armed again as they start, while their
+ * neighbours run.
  */
 static int trace_some(unsigned int nr, void *arg)
 {
@@ -383,7 +384,9 @@ TEST_F(migration, by_a_third_process_while_stopped)
 		_exit(0);
 	}
 	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_cont(&self->t[i]));
+		ASSERT_EQ(0, tracee_cont(&self->t[i])) {
+			TH_LOG("member %d", i);
+		}
 	}
 	while (left) {
 		t = tracee_wait_any(self->t, 4, &s);
