@@ -4,7 +4,7 @@
 # The kernel's own tests under the lab's faults, beside the suite's result.
 #
 #	kernel-tests.sh                all faults that the emulator can show
-#	kernel-tests.sh --build        only build them; prints where they are
+#	kernel-tests.sh --build DIR    only build them, from that source; prints where
 #	kernel-tests.sh --table        only print the table of the last run
 #	kernel-tests.sh -v 6.1         that kernel's; KSRC=DIR takes another source
 #	kernel-tests.sh -k BZIMAGE     one that has the faults already
@@ -21,7 +21,7 @@ me="kernel-tests"
 usage()
 {
 	[ $# -eq 0 ] || echo "kernel-tests.sh: $*" >&2
-	echo "Usage: kernel-tests.sh [--build|--table] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
+	echo "Usage: kernel-tests.sh [--build DIR|--table] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
 	exit 2
 }
 
@@ -29,7 +29,13 @@ version=6.12 kernel='' mode='' faults=''
 list=$here/faults/list
 while [ $# -gt 0 ]; do
 	case $1 in
-	--build | --table) mode=${1#--} ;;
+	--table) mode=table ;;
+	--build)
+		[ $# -gt 1 ] || usage "--build needs a value"
+		mode=build
+		src=$2
+		shift
+		;;
 	-v)
 		[ $# -gt 1 ] || usage "-v needs a value"
 		version=$2
@@ -96,13 +102,15 @@ if [ "$mode" = table ]; then
 fi
 
 "$here/setup.sh" || exit 1
-[ -n "$kernel" ] || kernel=$("$here/kernel.sh" -v "$version" -f) || exit 1
+if [ "$mode" != build ] && [ -z "$kernel" ]; then
+	kernel=$("$here/kernel.sh" -v "$version" -f) || exit 1
+fi
 if [ -n "${KSRC-}" ]; then
 	name=$(basename "$(cd "$KSRC" && pwd)")
 else
 	name=linux-source-$version
 fi
-src=$lab/src/$name-faults
+[ "$mode" = build ] || src=$lab/src/$name-faults
 out=$lab/build/$name-tests
 
 # build DIRECTORY PROGRAM...: those that this tree has
