@@ -8,6 +8,9 @@
  * again at each switch to the thread, and must translate back in DR6
  * (ptrace_triggered()).
  */
+#include <sys/time.h>
+#include <sys/wait.h>
+
 #include "harness.h"
 #include "probes.h"
 
@@ -443,6 +446,77 @@ TEST_F(slots, local_global_and_both_enable_bits)
 			ASSERT_EQ(0, tracee_poke(&self->t, 7, dr7));
 			ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 		}
+	}
+}
+
+/* Its own seconds of CPU: for a dozen instructions, at any load */
+#define HANG	2
+
+static void on_hang(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig;
+	(void)info;
+	dprintf(STDERR_FILENO,
+		"# a thread with nothing armed is hit for ever at ip %#lx: another thread's slot is on\n",
+		(unsigned long)uc->uc_mcontext.gregs[UC_IP]);
+	_exit(1);
+}
+
+/* A thread with nothing armed goes to all places on the CPU of the caller */
+static int pass_unarmed(struct words *words)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_hang, .sa_flags = SA_SIGINFO,
+	};
+	struct itimerval limit = { .it_value = { .tv_sec = HANG } };
+	unsigned int place;
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		die_of_stray_sigtrap();
+		sigaction(SIGPROF, &action, NULL);
+		setitimer(ITIMER_PROF, &limit, NULL);
+		for (place = 0; place < DR_SLOTS; place++) {
+			probe_visit(place, &words->sink, place);
+			probe_load4(&words->word[place], 0);
+			probe_store4(&words->word[place], place);
+		}
+		_exit(0);
+	}
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	return status;
+}
+
+/*
+ * When the thread is switched out its slots are off (arch_uninstall_
+ * hw_breakpoint() in arch/x86/kernel/hw_breakpoint.c): who comes next on that
+ * CPU goes to the same places, and nothing happens.
+ */
+TEST_F(slots, are_off_for_the_next_thread_on_that_cpu)
+{
+	struct slot *slot = self->slot;
+	struct tracee *t = &self->t;
+	unsigned int i;
+	int cpu;
+
+	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
+	ASSERT_EQ(0, pin_to_cpu(0, cpu));
+	ASSERT_EQ(0, pin_to_cpu(t->tid, cpu));
+	/* In one slot after the other, as each has bits of its own in DR7 */
+	for (i = 0; i < 2 * DR_SLOTS; i++) {
+		slot[i % DR_SLOTS] = (struct slot){
+			true, i < DR_SLOTS ? BP_EXECUTE : BP_RW, i % DR_SLOTS };
+		ASSERT_EQ(0, arm_slots(t, slot));
+		ASSERT_EQ(0, expect_pass(t, slot));
+		ASSERT_EQ(0, pass_unarmed(self->words)) {
+			TH_LOG("while slot %u of another thread was armed",
+			       i % DR_SLOTS);
+		}
+		slot[i % DR_SLOTS].armed = false;
 	}
 }
 
