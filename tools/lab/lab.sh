@@ -104,20 +104,34 @@ done
 # 64-bit first: a fault seen there need not be looked for again
 programs="$(echo "$programs" | tr ' ' '\n' | grep _64) $(echo "$programs" | tr ' ' '\n' | grep _32)"
 
-# machine NAME COMMAND: boot one, with its output in $results/NAME
+# machine NAME INITRD [COMMAND]: boot one, with its output in $results/NAME. Whoever
+# kills us kills it too.
+child='' second=''
+trap 'kill $child $second 2>/dev/null; wait; exit 130' INT
+trap 'kill $child $second 2>/dev/null; wait; exit 143' HUP TERM
 machine()
 {
 	output=$results/$1
-	shift
-	LAB_THREAD=single "$here/run.sh" --kernel "$kernel" --initrd "$lab/lab.gz" \
-		--output "$output" --timeout 2400 -- "$@" >"$output.out" 2>&1
+	initrd=$2
+	shift 2
+	"$here/run.sh" --kernel "$kernel" --initrd "$initrd" --output "$output" \
+		--timeout 2400 ${1:+--} "$@" >"$output.out" 2>&1 &
+	child=$!
+	wait $child
 }
 
 # The script for the machine goes into the archive
 mkdir -p "$lab/add/suite"
-cp "$here/in-machine.sh" "$lab/add/suite/"
+cp "$here/in-machine.sh" "$here/faults/seen-by" "$lab/add/suite/"
 (cd "$lab/add" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/add.gz"
 cat "$initrd" "$lab/add.gz" >"$lab/lab.gz" || die "cannot write below $lab"
+
+# last_test NAME: what that machine ran when it died
+last_test()
+{
+	sed -n 's/.*the machine died or hung in the middle, last test: \([^ ;]*\).*/\1/p' \
+		"$results/$1.out" | tail -n 1
+}
 
 # run_faults NAME FAULT...: all of them, with a new boot behind one that died
 run_faults()
@@ -128,7 +142,7 @@ run_faults()
 	while [ $# -gt 0 ]; do
 		n=$((n + 1))
 		# shellcheck disable=SC2086
-		machine "$name.$n" sh in-machine.sh lab.txt $programs -- "$@"
+		machine "$name.$n" "$lab/lab.gz" sh in-machine.sh lab.txt $programs -- "$@"
 		grep '^lab: ' "$results/$name.$n/ktap" >>"$results/$name.lines"
 		if grep -q '^lab: exit' "$results/$name.$n/ktap"; then
 			return
@@ -140,46 +154,64 @@ run_faults()
 			continue
 		fi
 		grep -q "^lab: caught $died " "$results/$name.$n/ktap" ||
-			echo "lab: died $died" >>"$results/$name.lines"
+			echo "lab: died $died $(last_test "$name.$n")" >>"$results/$name.lines"
 		while [ $# -gt 0 ] && [ "$1" != "$died" ]; do shift; done
 		[ $# -eq 0 ] || shift
 	done
 }
 
-good=0
-if [ -n "$good_run" ]; then
+# good_kernel: with no fault the suite must be green
+good_kernel()
+{
 	say "no fault: $(echo "$programs" | wc -w) programs"
-	"$here/run.sh" --kernel "$kernel" --initrd "$initrd" \
-		--output "$results/good" --timeout 2400 >"$results/good.out" 2>&1
-	good=$?
-	if [ $good -eq 0 ]; then
+	machine good "$lab/initramfs.gz"
+	rc=$?
+	if [ $rc -eq 0 ]; then
 		say "green: $(tail -n 2 "$results/good/ktap" | head -n 1)"
 	else
 		sed -n '/^# FAILED/,$p' "$results/good/ktap"
 		say "the good kernel is not green, see $results/good"
 	fi
-fi
-
-# Two machines side by side, each on one CPU of ours
-one='' two='' n=0
-for f in $here_seen; do
-	n=$((n + 1))
-	if [ $((n % 2)) -eq 0 ]; then two="$two $f"; else one="$one $f"; fi
-done
-# shellcheck disable=SC2086
-{
-	run_faults one $one &
-	first=$!
-	run_faults two $two &
-	second=$!
-	trap 'kill $first $second 2>/dev/null; exit 130' INT
-	trap 'kill $first $second 2>/dev/null; exit 143' HUP TERM
-	wait $first
-	wait $second
+	return $rc
 }
-for f in $alone; do
-	run_faults "alone-$f" "$f"
+
+# lane NAME SHARED ALONE: those that share a machine, then each in one of its own
+lane()
+{
+	name=$1
+	# shellcheck disable=SC2086 # words
+	[ -z "$2" ] || run_faults "$name" $2
+	for f in $3; do
+		run_faults "alone-$f" "$f"
+	done
+}
+
+# Two lanes side by side, each on one CPU of ours. The one that looks at the good
+# kernel first gets fewer faults: of ten, so many.
+share=${good_run:+3}
+one='' two='' one_alone='' two_alone='' n=0
+for f in $here_seen $alone; do
+	n=$((n + 3))
+	where=two
+	[ $((n % 10)) -ge "${share:-5}" ] || where=one
+	case " $alone " in
+	*" $f "*) where=${where}_alone ;;
+	esac
+	eval "$where=\"\$$where $f\""
 done
+
+(
+	trap 'kill $child 2>/dev/null; exit 143' HUP TERM
+	lane two "$two" "$two_alone"
+) &
+second=$!
+good=0
+if [ -n "$good_run" ]; then
+	good_kernel
+	good=$?
+fi
+lane one "$one" "$one_alone"
+wait $second
 
 cat "$results"/*.lines 2>/dev/null >"$results/lines"
 # shellcheck disable=SC2086
@@ -201,8 +233,8 @@ awk -v all="$here_seen $alone" -v apart="$apart" '
 		for (i = 4; i <= NF; i++)
 			says[$3] = says[$3] " " $i
 	}
-	$2 == "missed" { missed[$3] = 1; t[$3] = $4 }
-	$2 == "died" { died[$3] = 1 }
+	$2 == "late" { late[$3] = $5; t[$3] = $4 }
+	$2 == "died" { died[$3] = $4 }
 	$2 == "reached" { reached[$3] = $4 }
 	END {
 		total = split(all, names, " ")
@@ -213,7 +245,9 @@ awk -v all="$here_seen $alone" -v apart="$apart" '
 				verdict = "caught in " t[f] " s by " by[f] (n[f] > 1 ? " and " n[f] - 1 " more" : "")
 			} else if (f in died) {
 				caught++
-				verdict = "caught: the machine died of it"
+				verdict = "caught: the machine died of it, in " died[f]
+			} else if (f in late) {
+				verdict = "MISSED, seen by a time limit only: " late[f]
 			} else {
 				verdict = reached[f] + 0 ? "MISSED" : "MISSED, its site was never reached"
 			}
