@@ -13,25 +13,16 @@
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/ucontext.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
-
-/* The instruction pointer in a signal handler's context */
-#ifdef __x86_64__
-#define UC_IP	REG_RIP
-#else
-#define UC_IP	REG_EIP
-#endif
 
 /*
  * The length of an execute breakpoint.  The manual page says sizeof(long); a
@@ -176,36 +167,6 @@ static inline int perf_execute_len(void)
 	return sizeof(long) == 4 && !perf_try_close(&attr, 0, -1) ? 4 : 8;
 }
 
-static inline void perf_stray_sigtrap(int sig, siginfo_t *info, void *context)
-{
-	ucontext_t *uc = context;
-
-	dprintf(STDERR_FILENO,
-		"# stray SIGTRAP: code %d, addr %p, ip %#lx; a #DB that no slot is blamed for has code 1\n",
-		info->si_code, info->si_addr,
-		(unsigned long)uc->uc_mcontext.gregs[UC_IP]);
-	raise(sig);
-}
-
-/**
- * perf_die_of_stray_sigtrap() - say what a SIGTRAP was that nothing owes
- *
- * An event that only counts sends no signal.  The default action would end the
- * test without a word; this is as deadly, and tells.  A test's own handler is
- * left alone.
- */
-static inline void perf_die_of_stray_sigtrap(void)
-{
-	struct sigaction action = {
-		.sa_sigaction = perf_stray_sigtrap,
-		.sa_flags = SA_SIGINFO | SA_RESETHAND,
-	};
-	struct sigaction old;
-
-	if (!sigaction(SIGTRAP, NULL, &old) && old.sa_handler == SIG_DFL)
-		sigaction(SIGTRAP, &action, NULL);
-}
-
 /**
  * perf_open() - open an event, or skip
  * @_metadata: the test's
@@ -223,7 +184,7 @@ static inline int perf_open(struct __test_metadata *_metadata,
 
 	if (!may_go_on(_metadata, fd < 0 ? fd : 0, "perf_event_open"))
 		return -1;
-	perf_die_of_stray_sigtrap();
+	die_of_stray_sigtrap();
 	return fd;
 }
 
@@ -241,7 +202,7 @@ static inline bool perf_usable(struct __test_metadata *_metadata)
 	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, NULL, 1);
 
 	attr.disabled = 1;
-	perf_die_of_stray_sigtrap();
+	die_of_stray_sigtrap();
 	return may_go_on(_metadata, perf_try_close(&attr, 0, -1),
 			 "perf_event_open");
 }

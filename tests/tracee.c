@@ -1005,6 +1005,36 @@ static void draw_events(struct picture *p, struct tracee *t)
 	}
 }
 
+static void on_stray_sigtrap(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	dprintf(STDERR_FILENO,
+		"# stray SIGTRAP: code %d, addr %p, ip %#lx; a #DB that no slot is blamed for has code 1\n",
+		info->si_code, info->si_addr,
+		(unsigned long)uc->uc_mcontext.gregs[UC_IP]);
+	raise(sig);
+}
+
+/**
+ * die_of_stray_sigtrap() - say what a SIGTRAP was that nothing owes
+ *
+ * For who has nothing armed, and who has perf events that only count.  The
+ * default action would end the test without a word; this is as deadly, and
+ * tells.  A test's own handler is left alone.
+ */
+void die_of_stray_sigtrap(void)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_stray_sigtrap,
+		.sa_flags = SA_SIGINFO | SA_RESETHAND,
+	};
+	struct sigaction old;
+
+	if (!sigaction(SIGTRAP, NULL, &old) && old.sa_handler == SIG_DFL)
+		sigaction(SIGTRAP, &action, NULL);
+}
+
 /**
  * tracee_report_events() - print the last events of a tracee
  * @t: tracee, perhaps another process's, in shared memory

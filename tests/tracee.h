@@ -19,11 +19,19 @@
 #include <stddef.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
+#include <sys/ucontext.h>
 
 #include "debugreg.h"
 
 /* Seconds without any event after which a hang is called a failure */
 #define TRACEE_WATCHDOG	60
+
+/* The instruction pointer in a signal handler's context */
+#ifdef __x86_64__
+#define UC_IP	REG_RIP
+#else
+#define UC_IP	REG_EIP
+#endif
 
 #ifndef __printf
 #define __printf(fmt, args)	__attribute__((__format__(__printf__, fmt, args)))
@@ -173,6 +181,8 @@ int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
 		      unsigned long progress);
 int tracee_expect_sync(struct tracee *t, unsigned long progress);
 int tracee_expect_exit(struct tracee *t);
+
+void die_of_stray_sigtrap(void);
 
 void tracee_report_events(struct tracee *t);
 void __printf(3, 4) tracee_report(struct tracee *t, const struct stop *s,
