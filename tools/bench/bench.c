@@ -16,6 +16,7 @@
  */
 #include <limits.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +47,7 @@ static struct turns {
 	double rate[MAX_WORKERS];
 } *turns;
 
-static double results[6][TURNS], ratios[6][TURNS];
+static double results[8][TURNS], ratios[8][TURNS];
 
 static double now(void)
 {
@@ -271,12 +272,76 @@ static void bench_cpus(int *cpus, int ncpus)
 	       median(ratios[0]), 0.85 * ncpus);
 }
 
+/* A process with many threads, each of which is a tracee */
+struct threads {
+	struct tracee *t;
+	unsigned int n;
+};
+
+static void *visitor(void *arg)
+{
+	visit_for_ever(arg);
+	return NULL;
+}
+
+static void run_threads(struct tracee *leader)
+{
+	const struct threads *all = leader->arg;
+	pthread_attr_t attr;
+	pthread_t thread;
+	unsigned int i;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	for (i = 0; i < all->n; i++)
+		if (pthread_create(&thread, &attr, visitor, &all->t[i]))
+			_exit(1);
+	for (;;)
+		pause();
+}
+
+/* They die with the leader, and that with us */
+static void start_threads(struct tracee *t, unsigned int n)
+{
+	struct threads all = { .t = t, .n = n };
+	struct tracee *leader = calloc(1, sizeof(*leader));
+	char *progress = shared_alloc(n * 64);
+	unsigned int i;
+	unsigned long tid;
+	int status;
+
+	for (i = 0; i < n; i++)
+		t[i] = (struct tracee){
+			.arg = shared_alloc(sizeof(long)),
+			.progress = (unsigned long *)(progress + i * 64) };
+	leader->body = run_threads;
+	leader->arg = &all;
+	if (tracee_start(leader, TRACEE_TRACEME) ||
+	    ptrace(PTRACE_SETOPTIONS, leader->tid, NULL,
+		   PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE))
+		die("start");
+	for (i = 0; i < n; i++) {
+		if (tracee_cont(leader) ||
+		    waitpid(leader->tid, &status, __WALL) != leader->tid ||
+		    status >> 16 != PTRACE_EVENT_CLONE ||
+		    ptrace(PTRACE_GETEVENTMSG, leader->tid, NULL, &tid) ||
+		    waitpid(tid, &status, __WALL) != (pid_t)tid ||
+		    tracee_adopt(&t[i], tid))
+			die("thread");
+		if (tracee_arm(&t[i], 0, BP_EXECUTE, 1, probe_target(0)))
+			die("arm");
+	}
+	if (tracee_cont(leader))
+		die("continue");
+}
+
 /*
- * As many tracees as 10 to the power of @nr, all of them running.  From
- * STEPPED on with nothing armed, stepped and not looked at: what the machine
- * takes for so many processes, which no tracer can be faster than.
+ * As many tracees as 10 to the power of @nr, all of them running: processes;
+ * or with nothing armed, stepped and not looked at, which is what the machine
+ * itself takes for so many of them; or threads of one process.
  */
 #define STEPPED	4
+#define THREADS	8
 
 static int go_on(struct tracee *t, bool step)
 {
@@ -286,20 +351,22 @@ static int go_on(struct tracee *t, bool step)
 static int trap_many(unsigned int nr)
 {
 	unsigned int i, n = 1;
-	bool step = nr >= STEPPED;
+	bool step = nr / 4 * 4 == STEPPED;
 	unsigned long *visits, count;
 	struct tracee *t, *who;
 	int turn = 0;
 
-	for (i = 0; i < nr % STEPPED; i++)
+	for (i = 0; i < nr % 4; i++)
 		n *= 10;
 	t = calloc(n, sizeof(*t));
 	visits = calloc(n, sizeof(*visits));
 	if (!t || !visits)
 		die("memory");
 	pin_to_cpu(0, worker_cpus[0]);
-	for (i = 0; i < n; i++)
-		start_visitor(&t[i], step ? 0 : DR_SLOTS);
+	if (nr >= THREADS)
+		start_threads(t, n);
+	for (i = 0; i < n && nr < THREADS; i++)
+		start_visitor(&t[i], step ? 0 : 1);
 	while (my_turn(&turn, 1ULL << nr)) {
 		double begin = now();
 		struct stop s;
@@ -322,32 +389,34 @@ static int trap_many(unsigned int nr)
 		}
 		turn_done(nr, TRAPS / (now() - begin));
 	}
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n && nr < THREADS; i++)
 		tracee_stop(&t[i]);
 	return 0;
 }
 
 static void bench_flat(int *cpus, int ncpus)
 {
-	static const int sides[] = { 0, 1, 2, 3, STEPPED, STEPPED + 3 };
+	static const int sides[] = {
+		0, 1, 2, 3, STEPPED, STEPPED + 3, THREADS, THREADS + 3 };
 	int i, j;
 
 	(void)ncpus;
 	worker_cpus = cpus;
-	for (j = 0; j < 6; j++)
+	for (j = 0; j < 8; j++)
 		worker(trap_many, sides[j]);
 	for (i = 0; another(i); i++) {
-		for (j = 0; j < 6; j++) {
+		for (j = 0; j < 8; j++) {
 			results[j][i] = take_turn(sides[j], 1);
-			ratios[j][i] = results[j][i] / results[j & 4][i];
+			ratios[j][i] = results[j][i] /
+				       results[j < 4 ? 0 : j & 6][i];
 		}
 	}
 	end_turns();
 	printf("tracees 1: %.0f/s, 10: %.0f/s, 100: %.0f/s, 1000: %.0f/s; ",
 	       median(results[0]), median(results[1]), median(results[2]),
 	       median(results[3]));
-	printf("of steps not looked at, 1000 to 1: %.2f|%.2f|>= 0.8\n",
-	       median(ratios[5]), median(ratios[3]));
+	printf("1000 to 1: of processes %.2f, of steps not looked at %.2f, of threads|%.2f|>= 0.8\n",
+	       median(ratios[3]), median(ratios[5]), median(ratios[7]));
 }
 
 /* The sum of the fields of @path, in kB, that begin with one of @names */
