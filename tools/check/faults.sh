@@ -18,27 +18,28 @@ build()
 			"$faults"/*.c -o "$tmp/shim.so" -ldl
 }
 
-# selected PROGRAM PATTERN: options that select the tests that match, of those
-# owed. A harness that cannot select runs all.
+# selected PATTERN: the tests that match, of those owed
 selected()
 {
-	[ "$2" != '*' ] && grep -q -e '-r name' "$tests/$1_64" || return
 	while read -r name; do
 		# shellcheck disable=SC2254 # a pattern is what it is
-		case $name in $2) printf ' -r %s' "$name" ;; esac
+		case $name in $1) echo "$name" ;; esac
 	done <"$tmp/owed"
 }
 
-# run FAULT PROGRAM PATTERN: to $tmp/out; what came of each test to $tmp/results,
-# as "RESULT TEST", RESULT being ok, skip, red (an assertion failed) or dead.
-run()
+# select_them PROGRAM PATTERN: options that do. A harness that cannot runs all.
+select_them()
 {
-	# shellcheck disable=SC2046 # words
-	LD_PRELOAD=$tmp/shim.so HWBP_FAULT=$1 setsid timeout -k 5 120 \
-		"$tests/$2_64" $(selected "$2" "$3") >"$tmp/out" 2>&1 </dev/null &
-	wait $!
-	# A test that fails may leave a tracee behind, and that keeps its slots
-	left=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v sid=$! '{
+	[ "$2" != '*' ] && grep -q -e '-r name' "$tests/$1_64" || return
+	selected "$2" | sed 's/^/-r /'
+}
+
+# A test that fails may leave a tracee behind, and that keeps its slots
+session=
+end_session()
+{
+	[ -n "$session" ] || return
+	left=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v sid="$session" '{
 		pid = $1
 		sub(/.*\) /, "")
 		if ($4 == sid)
@@ -46,6 +47,20 @@ run()
 	}')
 	# shellcheck disable=SC2086 # one word for each process
 	[ -z "$left" ] || kill -KILL $left 2>/dev/null
+	session=
+}
+trap 'end_session; rm -rf "$tmp"' EXIT
+
+# run FAULT PROGRAM PATTERN: to $tmp/out; what came of each test to $tmp/results,
+# as "RESULT TEST", RESULT being ok, skip, red (an assertion failed) or dead.
+run()
+{
+	# shellcheck disable=SC2046 # words
+	LD_PRELOAD=$tmp/shim.so HWBP_FAULT=$1 setsid timeout -k 5 120 \
+		"$tests/$2_64" $(select_them "$2" "$3") >"$tmp/out" 2>&1 </dev/null &
+	session=$!
+	wait $session
+	end_session
 	awk '
 		/^#  RUN / { said = dead = 0 }
 		/^# [a-z0-9_]+\.[ch]:[0-9]+:/ { said = 1 }
@@ -126,7 +141,9 @@ of_program()
 	}' "$faults/list" >"$tmp/mine"
 	: >"$tmp/seen"
 	while read -r fault glob what; do
-		if by_fault "$fault" "$1" "$glob" || by_fault "$fault" "$1" "$glob"; then
+		if [ -z "$(selected "$glob")" ]; then
+			skip "$fault: $what: $1" "these tests are skipped here"
+		elif by_fault "$fault" "$1" "$glob" || by_fault "$fault" "$1" "$glob"; then
 			ok "$fault: $what: $1:$(head -n 1 "$tmp/red"), $(wc -l <"$tmp/red") tests"
 		else
 			not_ok "$fault: $what: NOT seen by $1"
