@@ -3,14 +3,19 @@
  * Company for armed tracees: see company.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/membarrier.h>
 #include <linux/perf_event.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -172,6 +177,132 @@ static void perf_events(struct company *c)
 	close(fd);
 }
 
+/**
+ * guard() - have something undone whatever happens to the caller
+ * @fd: to be closed when it is to be undone; closed by any death too
+ * @undo: what to do then, in a process of its own
+ * @arg: for @undo
+ *
+ * Return: the process, to be waited for once @fd is closed; -1 on failure.
+ */
+pid_t guard(int *fd, void (*undo)(const void *arg), const void *arg)
+{
+	int ends[2];
+	pid_t pid;
+	char c;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		/* Outlive the test, and out of reach of its signals */
+		prctl(PR_SET_PDEATHSIG, 0);
+		setsid();
+		close(ends[1]);
+		while (read(ends[0], &c, 1) > 0)
+			;
+		undo(arg);
+		_exit(0);
+	}
+	close(ends[0]);
+	*fd = ends[1];
+	return pid;
+}
+
+/**
+ * write_file() - write a line to a file of the kernel's
+ * @path: that is there
+ * @text: the line
+ *
+ * Return: 0, or a negative errno.
+ */
+int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/**
+ * freezer_away() - thaw, and take away the cgroup once it is empty
+ * @arg: a struct freezer; for guard()
+ */
+void freezer_away(const void *arg)
+{
+	const struct freezer *f = arg;
+	int i;
+
+	write_file(f->state, f->thaw);
+	/* Not before the last of its dead has been reaped */
+	for (i = 0; i < 100000 && rmdir(f->dir) && errno == EBUSY; i++)
+		sched_yield();
+}
+
+/**
+ * make_freezer() - a cgroup of our own that can be frozen
+ * @f: filled in
+ *
+ * Return: false where there is none that we may use.
+ */
+bool make_freezer(struct freezer *f)
+{
+	enum { FREEZERS = 3 };
+	static const struct {
+		const char *root, *state, *freeze, *thaw;
+	} kinds[FREEZERS] = {
+		{ "/sys/fs/cgroup", "cgroup.freeze", "1", "0" },
+		{ "/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0" },
+		{ "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN",
+		  "THAWED" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < FREEZERS; i++) {
+		snprintf(f->dir, sizeof(f->dir), "%s/hw_breakpoint.%d",
+			 kinds[i].root, getpid());
+		snprintf(f->procs, sizeof(f->procs), "%s/cgroup.procs", f->dir);
+		snprintf(f->state, sizeof(f->state), "%s/%s", f->dir,
+			 kinds[i].state);
+		f->freeze = kinds[i].freeze;
+		f->thaw = kinds[i].thaw;
+		if (mkdir(f->dir, 0700))
+			continue;
+		if (!access(f->state, W_OK) && !access(f->procs, W_OK))
+			return true;
+		rmdir(f->dir);
+	}
+	return false;
+}
+
+/* Frozen and thawed, running or stopped as it comes */
+static void freezes(struct company *c)
+{
+	static struct freezer f;
+	unsigned int i;
+	char pid[16];
+	int fd;
+
+	if (!*f.dir) {
+		if (!make_freezer(&f))
+			_exit(COMPANY_CANNOT);
+		if (guard(&fd, freezer_away, &f) < 0)
+			_exit(1);
+		for (i = 0; i < c->n; i++) {
+			snprintf(pid, sizeof(pid), "%d", abs(c->t[i].tid));
+			/* One that has ended cannot be put anywhere */
+			write_file(f.procs, pid);
+		}
+	}
+	write_file(f.state, f.freeze);
+	write_file(f.state, f.thaw);
+	sched_yield();
+}
+
 const struct company_kind company_kinds[COMPANY_KINDS] = {
 	{ "forks", forks },
 	{ "execs", execs },
@@ -181,6 +312,7 @@ const struct company_kind company_kinds[COMPANY_KINDS] = {
 	{ "stops", stops },
 	{ "attaches", attaches },
 	{ "perf_events", perf_events },
+	{ "freezes", freezes },
 };
 
 /**

@@ -51,8 +51,27 @@ enum {
 	COMPANY_STOPS,
 	COMPANY_ATTACHES,
 	COMPANY_PERF_EVENTS,
+	COMPANY_FREEZES,
 	COMPANY_KINDS,
 };
+
+/**
+ * struct freezer - a cgroup, and how it is frozen
+ * @dir: its directory
+ * @procs: where a process is put in
+ * @state: where @freeze and @thaw are written
+ * @freeze: stops what is in it
+ * @thaw: lets it go on
+ */
+struct freezer {
+	char dir[128], procs[160], state[160];
+	const char *freeze, *thaw;
+};
+
+pid_t guard(int *fd, void (*undo)(const void *arg), const void *arg);
+int write_file(const char *path, const char *text);
+void freezer_away(const void *arg);
+bool make_freezer(struct freezer *f);
 
 extern const struct company_kind company_kinds[COMPANY_KINDS];
 

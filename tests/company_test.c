@@ -213,47 +213,6 @@ TEST_F(cpu_wide, the_fourth_slot_comes_back)
 	ASSERT_EQ(0, crew_run(self->t, MEMBERS));
 }
 
-/*
- * What must be undone whatever happens to the test: a process that waits for
- * the test to end, by whatever death, and then undoes it.  It is told that all
- * is well by the same end of the pipe, so there is one way only.
- */
-static pid_t guard(int *fd, void (*undo)(const void *arg), const void *arg)
-{
-	int ends[2];
-	pid_t pid;
-	char c;
-
-	if (pipe2(ends, O_CLOEXEC))
-		return -1;
-	pid = fork();
-	if (!pid) {
-		/* Outlive the test, and be out of the reach of its signals */
-		prctl(PR_SET_PDEATHSIG, 0);
-		setsid();
-		close(ends[1]);
-		while (read(ends[0], &c, 1) > 0)
-			;
-		undo(arg);
-		_exit(0);
-	}
-	close(ends[0]);
-	*fd = ends[1];
-	return pid;
-}
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 struct hotplug {
 	char path[64];
 };
@@ -426,55 +385,7 @@ TEST_F(cpu_away, its_slots_stay_taken)
 	EXPECT_LE(0, open_breakpoint(&self->words[4], 0, -1));
 }
 
-/*
- * Frozen and thawed while they run and while they stand.  A cgroup of our own
- * where there is a freezer that we may use; it goes away with the test.
- */
-struct freezer {
-	char dir[128], procs[160], state[160];
-	const char *freeze, *thaw;
-};
-
-static void freezer_away(const void *arg)
-{
-	const struct freezer *f = arg;
-	int i;
-
-	write_file(f->state, f->thaw);
-	/* Not before the last of its dead has been reaped */
-	for (i = 0; i < 100000 && rmdir(f->dir) && errno == EBUSY; i++)
-		sched_yield();
-}
-
-static bool make_freezer(struct freezer *f)
-{
-	static const struct {
-		const char *root, *state, *freeze, *thaw;
-	} kinds[] = {
-		{ "/sys/fs/cgroup", "cgroup.freeze", "1", "0" },
-		{ "/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0" },
-		{ "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN",
-		  "THAWED" },
-	};
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-		snprintf(f->dir, sizeof(f->dir), "%s/hw_breakpoint.%d",
-			 kinds[i].root, getpid());
-		snprintf(f->procs, sizeof(f->procs), "%s/cgroup.procs", f->dir);
-		snprintf(f->state, sizeof(f->state), "%s/%s", f->dir,
-			 kinds[i].state);
-		f->freeze = kinds[i].freeze;
-		f->thaw = kinds[i].thaw;
-		if (mkdir(f->dir, 0700))
-			continue;
-		if (!access(f->state, W_OK) && !access(f->procs, W_OK))
-			return true;
-		rmdir(f->dir);
-	}
-	return false;
-}
-
+/* A fixture of nothing: what cannot have the crew that the others begin with */
 FIXTURE(alone) {
 };
 
@@ -486,6 +397,7 @@ FIXTURE_TEARDOWN(alone)
 {
 }
 
+/* Frozen and thawed while they run and while they stand */
 TEST_F(alone, frozen_and_thawed)
 {
 	struct crew_member m[MEMBERS];
