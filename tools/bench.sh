@@ -56,7 +56,7 @@ gnuplot <<-END || status=1
 	set yrange [0.1:*]
 	set nokey
 	set grid y
-	number(s) = real("0" . system("echo '" . s . "' | tr -dc 0-9."))
+	number(s) = real(system("echo '" . s . "' | tr -dc '0-9.\\n' | sed 's/^\$/0/'"))
 	over(n, f, l) = number(l) * number(f) == 0 ? NaN : \
 		n eq "memory" ? number(l) / number(f) : number(f) / number(l)
 	plot "$dir/bench.dat" using (over(strcol(1), strcol(3), strcol(4))):xtic(1), \

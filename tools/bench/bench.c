@@ -415,7 +415,7 @@ static void bench_flat(int *cpus, int ncpus)
 	printf("tracees 1: %.0f/s, 10: %.0f/s, 100: %.0f/s, 1000: %.0f/s; ",
 	       median(results[0]), median(results[1]), median(results[2]),
 	       median(results[3]));
-	printf("1000 to 1: of processes %.2f, of steps not looked at %.2f, of threads|%.2f|>= 0.8\n",
+	printf("1000 to 1: processes %.2f, steps not looked at %.2f, threads|%.2f|>= 0.8\n",
 	       median(ratios[3]), median(ratios[5]), median(ratios[7]));
 }
 
