@@ -6,10 +6,17 @@
  *   LOSE_EVERY=N	every Nth trap is lost, of all tracers together
  *   LOSE_SWITCH=N	every Nth of those traps that are a thread's first after
  *			another armed thread had a trap on that CPU
- *   LOSE_COUNTS=FILE	16 bytes where traps and such switches are counted; must
- *			be there, or each process counts for itself
+ *   LOSE_COUNTS=FILE	where traps and such switches are counted; must be
+ *			there, or each process counts for itself
  *
  * The thread goes on, as if its registers had not been loaded.
+ *
+ *   gcc -O2 -D_GNU_SOURCE -shared -fPIC lose.c -o lose.so -ldl
+ *   : >counts
+ *   LD_PRELOAD=$PWD/lose.so LOSE_COUNTS=$PWD/counts LOSE_EVERY=1000000 \
+ *	tests/soak_64 5m
+ *   LD_PRELOAD=$PWD/lose.so LOSE_COUNTS=$PWD/counts LOSE_SWITCH=1000 \
+ *	tests/storm_test_64
  */
 #include <dlfcn.h>
 #include <fcntl.h>
