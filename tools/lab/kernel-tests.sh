@@ -8,7 +8,7 @@
 #	kernel-tests.sh --table        only print the table of the last run
 #	kernel-tests.sh -v 6.1         that kernel's; KSRC=DIR takes another source
 #	kernel-tests.sh -k BZIMAGE     one that has the faults already
-#	kernel-tests.sh FAULT...       just these
+#	kernel-tests.sh FAULT...       just these; the results of others are kept
 #
 # Which: all that has to do with ptrace, single-step, breakpoints and #DB, from
 # the same source tree as the kernel: selftests breakpoints, ptrace, x86 and
@@ -178,8 +178,14 @@ for f in ${faults:-$(sed -n 's/^\([a-z][a-z0-9_]*\)[[:space:]].*/\1/p' "$list")}
 	fi
 done
 
-rm -rf "$results"
-mkdir -p "$results" || die "cannot write $results"
+[ -n "$faults" ] || rm -rf "$results"
+if ! { mkdir -p "$results" && touch "$results/lines"; }; then
+	die "cannot write $results"
+fi
+for f in $faults; do
+	grep -v "^lab: [a-z]* ${f}\( \|$\)" "$results/lines" >"$results/lines.new"
+	mv "$results/lines.new" "$results/lines"
+done
 child=
 trap 'kill $child 2>/dev/null; wait; exit 130' INT
 trap 'kill $child 2>/dev/null; wait; exit 143' HUP TERM
