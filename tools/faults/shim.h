@@ -18,6 +18,9 @@
 
 extern const char *fault_name;
 
+/* The caller has armed a tracee */
+extern bool slots_were_armed;
+
 /**
  * fault() - is this the fault that was asked for?
  * @name: as in tools/faults/list

@@ -118,7 +118,7 @@ static long open_dummy(pid_t pid, int cpu, unsigned long flags)
 	return real_open(&dummy, pid, cpu, -1, flags);
 }
 
-/* Once the four slots of a CPU have been used together, they are lost */
+/* Once a CPU's four slots were used together, or a tracee's, they are lost */
 static bool cpu_slot_lost(pid_t pid, int cpu)
 {
 	unsigned int i, used = 0;
@@ -129,7 +129,7 @@ static bool cpu_slot_lost(pid_t pid, int cpu)
 	for (i = 0; i < FDS; i++)
 		used += events[i].open && events[i].all_tasks &&
 			events[i].cpu == cpu;
-	if (!used && had_all_slots[cpu]) {
+	if (!used && (had_all_slots[cpu] || slots_were_armed)) {
 		errno = ENOSPC;
 		return true;
 	}

@@ -24,6 +24,7 @@
 #define STOPPED_BY(sig)	((sig) << 8 | 0x7f)
 
 const char *fault_name = "none";
+bool slots_were_armed;
 
 /*
  * What the shim knows of one tracee; its tracer alone asks, so every thread has
@@ -212,6 +213,7 @@ static long poke_dr(struct known *k, unsigned int n, unsigned long val)
 	k->given[n] = spoiled;
 	k->poked[n] = true;
 	parent = k;
+	slots_were_armed |= n == 7 && val & 0xff;
 	return ret;
 }
 
