@@ -540,6 +540,7 @@ out:
 #define STORES	2000
 
 struct takeover {
+	pid_t tid;
 	unsigned long n;
 	unsigned int word;
 	unsigned char by_tracer[STORES + 1];
@@ -572,6 +573,15 @@ static void store_to_the_end(struct tracee *t)
 	tracee_sync();
 }
 
+/* For guard(): nobody's tracee any more, and still armed */
+static void tracee_away(const void *arg)
+{
+	const struct takeover *over = arg;
+
+	if (over->tid > 0)
+		kill(over->tid, SIGKILL);
+}
+
 /* The tracer that will be killed: it says who its tracee is, and goes on */
 static int trace_until_killed(int tell)
 {
@@ -580,8 +590,10 @@ static int trace_until_killed(int tell)
 
 	if (tracee_start(&t, TRACEE_TRACEME) ||
 	    ptrace(PTRACE_SETOPTIONS, t.tid, NULL, NULL) ||
-	    tracee_arm(&t, 0, BP_WRITE, 4, &takeover->word) ||
-	    write(tell, &t.tid, sizeof(t.tid)) != sizeof(t.tid))
+	    tracee_arm(&t, 0, BP_WRITE, 4, &takeover->word))
+		return 1;
+	takeover->tid = t.tid;
+	if (write(tell, &t.tid, sizeof(t.tid)) != sizeof(t.tid))
 		return 1;
 	for (;;) {
 		if (tracee_cont(&t) || tracee_wait(&t, &s) ||
@@ -594,13 +606,14 @@ static int trace_until_killed(int tell)
 TEST_F(alone, tracer_killed_and_another_takes_over)
 {
 	unsigned long last_of_tracer = 0, i;
-	int status, ends[2];
+	int status, ends[2], guard_fd;
 	siginfo_t info;
 	pid_t first, tid;
 
 	if (!can_trace(_metadata))
 		return;
 	takeover = shared_alloc(sizeof(*takeover));
+	ASSERT_LT(0, guard(&guard_fd, tracee_away, takeover));
 	ASSERT_EQ(0, pipe(ends));
 	first = fork();
 	ASSERT_LE(0, first);
@@ -608,8 +621,13 @@ TEST_F(alone, tracer_killed_and_another_takes_over)
 		_exit(trace_until_killed(ends[1]));
 
 	ASSERT_EQ(sizeof(tid), read(ends[0], &tid, sizeof(tid)));
-	while (__atomic_load_n(&takeover->n, __ATOMIC_RELAXED) < 500)
+	while (__atomic_load_n(&takeover->n, __ATOMIC_RELAXED) < 500) {
+		ASSERT_EQ(0, waitpid(first, &status, WNOHANG)) {
+			TH_LOG("the tracer has met a wrong stop behind store %lu",
+			       takeover->n);
+		}
 		sched_yield();
+	}
 	ASSERT_EQ(0, kill(first, SIGKILL));
 	ASSERT_EQ(first, waitpid(first, &status, 0));
 	ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
@@ -644,6 +662,7 @@ TEST_F(alone, tracer_killed_and_another_takes_over)
 		}
 	}
 	kill(tid, SIGKILL);
+	takeover->tid = 0;
 }
 
 TEST_HARNESS_MAIN

@@ -108,7 +108,8 @@ static inline void expect_slots_free(struct __test_metadata *_metadata)
 	if (err == -EBUSY)
 		SKIP(_exit(EXIT_SKIPPED), "others have breakpoints");
 	ASSERT_NE(-ENOSPC, err) {
-		TH_LOG("slots are counted on a CPU that no task and no event has");
+		TH_LOG("slots are counted that no tracee and no event has: lost,");
+		TH_LOG("or still armed in a thread that was traced once");
 	}
 }
 

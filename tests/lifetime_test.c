@@ -655,11 +655,11 @@ static void still_armed(struct __test_metadata *_metadata, struct tracee *t,
 
 	t->progress = &f->progress;
 	ASSERT_EQ(0, tracee_peek(t, 2, &dr));
-	EXPECT_EQ((unsigned long)&f->word, dr);
+	ASSERT_EQ((unsigned long)&f->word, dr);
 	ASSERT_EQ(0, tracee_peek(t, 7, &dr));
-	EXPECT_EQ(dr7_encode(2, BP_WRITE, 4), dr);
+	ASSERT_EQ(dr7_encode(2, BP_WRITE, 4), dr);
 	ASSERT_EQ(0, tracee_peek(t, 6, &dr));
-	EXPECT_EQ(dr6_encode(4, false), dr);
+	ASSERT_EQ(dr6_encode(4, false), dr);
 	ASSERT_EQ(0, tell(f));
 	ASSERT_EQ(0, tracee_expect_hit(t, 4, probe_store4_next, 2));
 	ASSERT_EQ(0, tell(f));
