@@ -103,11 +103,15 @@ trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
 # The machine's command, and the list, come in a second archive behind the first
-mkdir "$tmp/root" "$tmp/root/suite"
-cat "$known" "$top/tools/known-failures/linux.txt" >"$tmp/root/suite/lab.txt"
+if ! { mkdir -p "$tmp/root/suite" &&
+	cat "$known" "$top/tools/known-failures/linux.txt" >"$tmp/root/suite/lab.txt"; }; then
+	inconclusive "cannot write below $tmp"
+fi
 [ -n "$command" ] || command="sh ./run_tests.sh -o $timeout -k lab.txt $patterns"
-echo "$command" >"$tmp/root/cmd"
-(cd "$tmp/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/cmd.gz"
+if ! { echo "$command" >"$tmp/root/cmd" &&
+	(cd "$tmp/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/cmd.gz"; }; then
+	inconclusive "cannot write below $tmp"
+fi
 cat "$initrd" "$tmp/cmd.gz" >"$tmp/initrd" || inconclusive "cannot write below $tmp"
 
 # Without ACPI the TSC cannot be calibrated under load; la57=off: the top of user
