@@ -78,7 +78,7 @@ stopped()
 	play hangs --timeout 500 >/dev/null 2>&1 &
 	pid=$!
 	until grep -q 'lab: up' "$tmp/machine/ktap" 2>/dev/null; do sleep 0.1; done
-	pkill -"$1" -f "sh $run"
+	pkill -"$1" -f "run.sh --kernel $tmp/kernel"
 	wait $pid
 	status=$?
 	[ $status -gt 128 ] || return
