@@ -107,7 +107,7 @@ broken_source()
 	KSRC=$tmp/hwbp-broken one_line 1 'failed: config.*see /.*log' \
 		sh "$top/tools/lab/kernel.sh"
 	result=$?
-	rm -rf "$top"/.cache/lab/*/hwbp-broken-plain*
+	rm -rf "$top"/.cache/lab/hwbp-broken-plain* "$top"/.cache/lab/*/hwbp-broken-plain*
 	return $result
 }
 

@@ -16,6 +16,11 @@ need cpio cpio gzip gzip busybox busybox-static
 busybox=$(command -v busybox)
 ! ldd "$busybox" >/dev/null 2>&1 || die "$busybox is not static: apt-get install busybox-static"
 
+# One at a time: all runs share what is built here
+mkdir -p "$lab" || die "cannot write below $lab"
+exec 9>"$lab/lock"
+! command -v flock >/dev/null 2>&1 || flock 9
+
 root=$lab/root
 if ! { mkdir -p "$lab" && rm -rf "$root" && mkdir -p "$root/bin" "$root/suite"; }; then
 	die "cannot write below $lab"
