@@ -1492,7 +1492,9 @@ static void *switcher(void *arg)
 
 		fd[i] = perf_try(&attr, 0, -1);
 		if (fd[i] < 0) {
-			s->wrong = -fd[i];
+			fprintf(stderr, "# thread %u, event %u: %s\n", s->n, i,
+				strerror(-fd[i]));
+			s->wrong++;
 			return NULL;
 		}
 	}
@@ -1506,8 +1508,14 @@ static void *switcher(void *arg)
 		store4(&s->at[(s->n + 1) % SWITCHERS], 1);
 	}
 	for (i = 0; i < events; i++) {
-		if (perf_count(fd[i]) != (i ? 120 : 180))
+		unsigned long long owed = i ? 120 : 180, n = perf_count(fd[i]);
+
+		if (n != owed) {
+			fprintf(stderr,
+				"# thread %u, event %u of %u: %llu hits counted, %llu owed\n",
+				s->n, i, events, n, owed);
 			s->wrong++;
+		}
 		close(fd[i]);
 	}
 	return NULL;
@@ -1527,8 +1535,6 @@ static unsigned int switchers(bool migrate)
 	}
 	for (i = 0; i < SWITCHERS; i++) {
 		pthread_join(s[i].thread, NULL);
-		if (s[i].wrong)
-			fprintf(stderr, "# thread %u: %u\n", i, s[i].wrong);
 		wrong += s[i].wrong;
 	}
 	return wrong;
