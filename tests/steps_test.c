@@ -11,6 +11,7 @@
  * Exceptions" and "Single-Step Exception Condition").
  */
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -401,6 +402,46 @@ static void call_system(struct tracee *t)
 	}
 }
 
+#ifndef __x86_64__
+/*
+ * getpid() by sysenter, which leaves TF to the kernel and no way back: the vdso
+ * has the address that the kernel returns to, behind an int $0x80, and there are
+ * popped what is pushed here (arch/x86/entry/vdso/vdso32/system_call.S).
+ */
+DECLARE_PROBE(step_sysenter);
+DEFINE_PROBE(step_sysenter, PROBE_GETPID "\n\tcall 1f\n\tjmp 2f\n1:\t"
+	     "push %ecx\n\tpush %edx\n\tpush %ebp\n\tmov %esp, %ebp",
+	     "sysenter", "ud2\n2:");
+
+static void enter_system(struct tracee *t)
+{
+	struct words *words = t->arg;
+
+	for (;;) {
+		*t->progress = 1;
+		step_sysenter(NULL, 0);
+		*t->progress = 2;
+		probe_store4(&words->word[0], 2);
+		*t->progress = 3;
+		tracee_sync();
+	}
+}
+
+/* Not from 32-bit code where the CPU is AMD's: #UD (APM vol. 3, SYSENTER) */
+static bool has_sysenter(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		step_sysenter(NULL, 0);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	return !status;
+}
+#endif
+
 static void int1_and_store(struct tracee *t)
 {
 	struct words *words = t->arg;
@@ -661,6 +702,43 @@ TEST_F(step_bodies, over_a_system_call)
 		ASSERT_EQ(0, tracee_expect_sync(t, 5));
 	}
 }
+
+#ifndef __x86_64__
+/*
+ * sysenter runs into a #DB in the kernel, which is not the program's: TF is kept
+ * for the way back (is_sysenter_singlestep() in arch/x86/kernel/traps.c).
+ */
+TEST_F(step_bodies, over_sysenter)
+{
+	struct tracee *t = &self->t;
+	unsigned int round;
+	const char *back;
+	struct stop s;
+
+	if (!has_sysenter())
+		SKIP(return, "no sysenter from 32-bit code here");
+	if (!run(_metadata, t, enter_system))
+		return;
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_sysenter_at));
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, 4, &self->words->word[0]));
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, step_sysenter_at, 1));
+		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		back = (const char *)s.ip;
+		/* In the vdso, which is where ours is: behind the int $0x80 */
+		ASSERT_TRUE(s.status == (SIGTRAP << 8 | 0x7f) &&
+			    s.info.si_code == TRAP_BRKPT && s.progress == 1 &&
+			    s.ip - getauxval(AT_SYSINFO_EHDR) < 0x4000 &&
+			    back[-2] == '\xcd' && back[-1] == '\x80') {
+			tracee_report(t, &s, "one step over sysenter expected");
+		}
+		ASSERT_EQ(0, expect_step(t, back + 1, 1));
+		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_store4_next, 2));
+		ASSERT_EQ(0, tracee_expect_sync(t, 3));
+	}
+}
+#endif
 
 TEST_F(step_bodies, over_a_system_call_onto_a_breakpoint)
 {
