@@ -520,6 +520,27 @@ FIXTURE_TEARDOWN(perf_control)
 {
 }
 
+/*
+ * A new period stops the event for a moment and starts it again
+ * (__perf_event_period() in kernel/events/core.c): what it counts goes on.
+ */
+TEST_F(perf_control, another_period)
+{
+	__u64 period;
+	int fd;
+
+	self->attr.sample_period = 1000000;
+	fd = perf_try(&self->attr, 0, -1);
+	ASSERT_LE(0, fd);
+	for (period = 1; period <= 20; period++) {
+		store4(MIDDLE, 3);
+		ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_PERIOD, &period));
+		store4(MIDDLE, 2);
+		ASSERT_EQ(5 * period, perf_count(fd));
+	}
+	close(fd);
+}
+
 TEST_F(perf_control, disabled_at_open)
 {
 	int fd;
