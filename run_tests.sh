@@ -747,7 +747,11 @@ run_program()
 		sid=$!
 		wait "$sid" 2>/dev/null
 		left_behind >"$tmp/left"
-		kill_session
+		# To look twice where nothing is left takes as long as many a program
+		if [ -s "$tmp/left" ] || [ -e "$tmp/timeout" ] || [ -z "$setsid" ] ||
+			[ ! -r /proc/self/stat ]; then
+			kill_session
+		fi
 		sid=
 		wait "$reader"
 		reader=
