@@ -4,6 +4,8 @@
 # check       test the tests: build variants, kernel trees, driver, faults, style
 # lint        only the style part of check
 # lab         run the suite under kernels with a fault in them (tools/lab)
+# coverage    which lines of the kernel's code the suite reaches, in the same lab
+# bench       what verified traps cost here
 # install     INSTALL_PATH=DIR: programs and driver, to run elsewhere
 # clean       remove what was built; "distclean" also what was fetched
 
@@ -19,6 +21,12 @@ lint:
 lab:
 	tools/lab/lab.sh
 
+coverage:
+	tools/lab/coverage.sh
+
+bench:
+	tools/bench.sh
+
 install:
 	@test -n "$(INSTALL_PATH)" || { echo "make install needs INSTALL_PATH=DIR" >&2; exit 2; }
 	$(MAKE) -C tests OUTPUT="$(abspath $(INSTALL_PATH))"
@@ -33,4 +41,4 @@ clean:
 distclean: clean
 	rm -rf .cache
 
-.PHONY: all run_tests check lint lab install clean distclean
+.PHONY: all run_tests check lint lab coverage bench install clean distclean
