@@ -227,7 +227,11 @@ static void trace(unsigned int nr)
 {
 	struct tracer *me = &tracers[nr];
 
-	/* The end is told by the parent, also where a terminal tells us all */
+	/*
+	 * The end is told by the parent, also where a terminal tells us all: a
+	 * tracee would stop for it, ignored or not, where nothing owes a stop.
+	 */
+	setpgid(0, 0);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
