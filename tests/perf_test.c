@@ -1005,6 +1005,8 @@ TEST_F(perf_refused, cpu_entry_area)
 	static const unsigned long long off[] = {
 		0, 8, 0x1000, 0x2000, 0x3000, 0x7ff8, 0x40000, 0x7ffffffff8ULL,
 	};
+	/* Behind what the first CPU has, where CPUs are shuffled (97e3d26b5e5f) */
+	unsigned int shuffled = 6;
 	unsigned int i, type;
 
 	if (PERF_EXECUTE_LEN == 4)
@@ -1021,6 +1023,8 @@ TEST_F(perf_refused, cpu_entry_area)
 		return;
 
 	for (i = 0; i < ARRAY_SIZE(off); i++) {
+		if (i >= shuffled && !kernel_is(6, 2))
+			break;
 		for (type = HW_BREAKPOINT_W; type <= HW_BREAKPOINT_X; type++) {
 			self->attr.bp_type = type;
 			self->attr.bp_addr = base + off[i];
