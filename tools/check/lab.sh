@@ -114,6 +114,7 @@ broken_source()
 check "an unknown fault" gives 2 'unknown fault: no_such' sh "$lab" no_such
 check "an unknown option of lab.sh" gives 2 'unknown option' sh "$lab" --no-such
 check "an unknown option of run.sh" gives 2 'unknown option' sh "$run" --no-such
+check "an unknown emulator" gives 2 'unknown emulator' play good --emulator none
 check "no kernel given" gives 2 'kernel is needed' sh "$run"
 check "a number that is none" gives 2 'not a number' play good --smp many
 check "no such kernel" one_line 3 'cannot read the kernel /no/such' sh "$run" --kernel /no/such

@@ -5,12 +5,14 @@
 #
 #	run.sh --kernel BZIMAGE [OPTION]... [-- COMMAND]
 #
+#	--emulator bochs    instead of QEMU's TCG: slower, and right about most of what
+#	                    that gets wrong
 #	--kernel BZIMAGE    any kernel that has an 8250 console and an initramfs
 #	--initrd FILE       instead of building the suite's (initramfs.sh)
 #	--smp N             virtual CPUs, 2
 #	--append TEXT       more kernel parameters
 #	--test PATTERN      only these tests, as for run_tests.sh -t; repeatable
-#	--known-failures F  a list instead of tcg.txt
+#	--known-failures F  a list instead of tcg.txt, or bochs.txt
 #	--output DIR        where ktap, dmesg and exit-code go; .cache/lab/out
 #	--timeout SECONDS   for the whole machine, 900
 #	--bisect            exit code for "git bisect run": 0, 1, 125
@@ -27,21 +29,22 @@ me=run
 usage()
 {
 	[ $# -eq 0 ] || echo "run.sh: $*" >&2
-	echo "Usage: run.sh --kernel BZIMAGE [--smp N] [--append TEXT] [--test PATTERN]... [--known-failures FILE] [--output DIR] [--timeout SECONDS] [--bisect] [-- COMMAND]" >&2
+	echo "Usage: run.sh --kernel BZIMAGE [--emulator qemu|bochs] [--smp N] [--append TEXT] [--test PATTERN]... [--known-failures FILE] [--output DIR] [--timeout SECONDS] [--bisect] [-- COMMAND]" >&2
 	exit 2
 }
 
 kernel='' initrd='' smp=2 append='' patterns='' known='' bisect=''
-output=$lab/out timeout=900 command=''
+output=$lab/out timeout=900 command='' emulator=qemu
 while [ $# -gt 0 ]; do
 	case $1 in
-	--kernel | --initrd | --smp | --append | --test | \
+	--kernel | --emulator | --initrd | --smp | --append | --test | \
 		--known-failures | --output | --timeout)
 		[ $# -gt 1 ] || usage "$1 needs a value"
 		;;
 	esac
 	case $1 in
 	--kernel) kernel=$2 ;;
+	--emulator) emulator=$2 ;;
 	--initrd) initrd=$2 ;;
 	--smp) smp=$2 ;;
 	--append) append=$2 ;;
@@ -75,7 +78,22 @@ inconclusive()
 }
 
 [ -r "$kernel" ] || inconclusive "cannot read the kernel $kernel"
-need qemu-system-x86_64 qemu-system-x86
+case $emulator in
+qemu)
+	need qemu-system-x86_64 qemu-system-x86
+	list=tcg.txt
+	;;
+bochs)
+	need bochs-bin "bochs bochs-term" genisoimage genisoimage script bsdutils
+	isolinux=/usr/lib/ISOLINUX/isolinux.bin
+	ldlinux=/usr/lib/syslinux/modules/bios/ldlinux.c32
+	[ -r $isolinux ] || die "isolinux is missing: apt-get install isolinux"
+	[ -r $ldlinux ] ||
+		die "ldlinux.c32 is missing: apt-get install syslinux-common"
+	list=bochs.txt
+	;;
+*) usage "unknown emulator: $emulator" ;;
+esac
 need cpio cpio
 for n in "$smp" "$timeout"; do
 	case $n in
@@ -86,7 +104,7 @@ if [ -z "$initrd" ]; then
 	initrd=$("$here/initramfs.sh") || inconclusive "no initramfs"
 fi
 [ -r "$initrd" ] || inconclusive "cannot read the initramfs $initrd"
-[ -n "$known" ] || known=$top/tools/known-failures/tcg.txt
+[ -n "$known" ] || known=$top/tools/known-failures/$list
 [ -r "$known" ] || inconclusive "cannot read $known"
 mkdir -p "$output" || inconclusive "cannot write to $output"
 
@@ -127,7 +145,50 @@ watched()
 	pid=
 }
 
-boot()
+# A CD to boot from, and what the machine is. Bochs' sound plugin dies of a buffer
+# overflow where there is no sound.
+bochs_files()
+{
+	mkdir -p "$tmp/iso/isolinux" &&
+		cp "$isolinux" "$ldlinux" "$tmp/iso/isolinux" &&
+		cp "$kernel" "$tmp/iso/bzimage" && cp "$tmp/initrd" "$tmp/iso/initrd" &&
+		cat >"$tmp/iso/isolinux/isolinux.cfg" <<-END &&
+			default l
+			prompt 0
+			label l
+			kernel /bzimage
+			append initrd=/initrd $parameters
+		END
+		genisoimage -quiet -o "$tmp/cd" -b isolinux/isolinux.bin \
+			-c isolinux/boot.cat -no-emul-boot -boot-load-size 4 \
+			-boot-info-table -J -R "$tmp/iso" &&
+		cat >"$tmp/rc" <<-END && echo c >"$tmp/go"
+			display_library: term
+			romimage: file=/usr/share/bochs/BIOS-bochs-latest
+			vgaromimage: file=/usr/share/vgabios/vgabios.bin
+			megs: 512
+			cpu: model=ryzen, count=$smp, ips=50000000, mwait_is_nop=1, reset_on_triple_fault=0
+			ata0-master: type=cdrom, path=$tmp/cd, status=inserted
+			boot: cdrom
+			com1: enabled=1, mode=file, dev=$output/dmesg
+			com2: enabled=1, mode=file, dev=$output/ktap
+			log: $output/emulator.log
+			panic: action=fatal
+			clock: sync=none
+			sound: driver=dummy, waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
+			speaker: enabled=0
+		END
+}
+
+# On a terminal that nobody looks at
+boot_bochs()
+{
+	bochs_files || inconclusive "cannot write below $tmp"
+	watched script -qfc "stty rows 50 cols 132; TERM=vt100 exec bochs-bin -q -f '$tmp/rc' -rc '$tmp/go'" \
+		/dev/null </dev/null >/dev/null 2>&1
+}
+
+boot_qemu()
 {
 	watched qemu-system-x86_64 -nodefaults -no-user-config -machine pc \
 		-accel tcg,thread="${LAB_THREAD:-single}" -cpu max,la57=off \
@@ -151,7 +212,10 @@ try=1
 while :; do
 	: >"$output/dmesg"
 	: >"$output/ktap"
-	boot
+	case $emulator in
+	qemu) boot_qemu ;;
+	bochs) boot_bochs ;;
+	esac
 	grep -q '^lab: up' "$output/ktap" &&
 		! grep -q 'Oops: int3' "$output/dmesg" && break
 	try=$((try + 1))
