@@ -18,7 +18,7 @@ usage()
 {
 	cat <<-END
 	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
-	       $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going]
+	       $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going] [--choices]
 
 	  -h, --help                 this text
 	  -l, --list                 list the tests, run none
@@ -38,6 +38,7 @@ usage()
 	  --tracees N                up to that many tracees each (4)
 	  --seed N                   the same random choices again
 	  --keep-going               do not stop at the first wrong trap
+	  --choices                  say of each bout what was chosen
 
 	A line of a known-failures file is "PATTERN STATE REASON": STATE is "fail" (is
 	run, may fail), "hang" (would take the machine down, is not run) or
@@ -156,7 +157,7 @@ while [ $# -gt 0 ]; do
 		'' | *[!0-9]*) bad_usage "$opt needs a number, not '$value'" ;;
 		esac
 		soak_options="$soak_options $opt $value" ;;
-	--keep-going)
+	--keep-going | --choices)
 		soak_options="$soak_options $opt" ;;
 	*)
 		bad_usage "no such option: $opt" ;;

@@ -279,12 +279,68 @@ bool make_freezer(struct freezer *f)
 	return false;
 }
 
+/**
+ * cpuset_away() - take away the cgroup once it is empty
+ * @arg: a struct cpuset; for guard()
+ */
+void cpuset_away(const void *arg)
+{
+	const struct cpuset *c = arg;
+	int i;
+
+	for (i = 0; i < 100000 && rmdir(c->dir) && errno == EBUSY; i++)
+		sched_yield();
+}
+
+/**
+ * make_cpuset() - a cgroup of our own that says where its processes run
+ * @c: filled in
+ *
+ * Return: false where there is none that we may use.
+ */
+bool make_cpuset(struct cpuset *c)
+{
+	enum { CPUSETS = 3 };
+	static const char * const roots[CPUSETS] = {
+		"/sys/fs/cgroup", "/sys/fs/cgroup/unified",
+		"/sys/fs/cgroup/cpuset",
+	};
+	char mems[200];
+	unsigned int i;
+
+	for (i = 0; i < CPUSETS; i++) {
+		snprintf(c->dir, sizeof(c->dir), "%s/hw_breakpoint.cpuset.%d",
+			 roots[i], getpid());
+		snprintf(c->procs, sizeof(c->procs), "%s/cgroup.procs", c->dir);
+		snprintf(c->cpus, sizeof(c->cpus), "%s/cpuset.cpus", c->dir);
+		snprintf(mems, sizeof(mems), "%s/cpuset.mems", c->dir);
+		if (mkdir(c->dir, 0700))
+			continue;
+		/* Of version 1 no task may be in one without a memory node */
+		if (!access(c->cpus, W_OK) && !access(c->procs, W_OK) &&
+		    !write_file(mems, "0"))
+			return true;
+		rmdir(c->dir);
+	}
+	return false;
+}
+
+/* Those of the tracees that still live, into a cgroup */
+static void put_in(const struct company *c, const char *procs)
+{
+	unsigned int i;
+	char pid[16];
+
+	for (i = 0; i < c->n; i++) {
+		snprintf(pid, sizeof(pid), "%d", abs(c->t[i].tid));
+		write_file(procs, pid);
+	}
+}
+
 /* Frozen and thawed, running or stopped as it comes */
 static void freezes(struct company *c)
 {
 	static struct freezer f;
-	unsigned int i;
-	char pid[16];
 	int fd;
 
 	if (!*f.dir) {
@@ -292,15 +348,326 @@ static void freezes(struct company *c)
 			_exit(COMPANY_CANNOT);
 		if (guard(&fd, freezer_away, &f) < 0)
 			_exit(1);
-		for (i = 0; i < c->n; i++) {
-			snprintf(pid, sizeof(pid), "%d", abs(c->t[i].tid));
-			/* One that has ended cannot be put anywhere */
-			write_file(f.procs, pid);
-		}
+		put_in(c, f.procs);
 	}
 	write_file(f.state, f.freeze);
 	write_file(f.state, f.thaw);
 	sched_yield();
+}
+
+/* Moved to the next CPU by a third process, running or stopped as it comes */
+static void moves(struct company *c)
+{
+	static int cpus[64], n;
+	unsigned int i;
+
+	if (!n)
+		n = allowed_cpus(cpus, 64);
+	for (i = 0; i < c->n; i++) {
+		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+
+		if (tid > 0)
+			pin_to_cpu(tid, cpus[(*c->done + i) % n]);
+	}
+	sched_yield();
+}
+
+/* The same by a cpuset */
+static void cpusets(struct company *c)
+{
+	static int cpus[64], n;
+	static struct cpuset set;
+	char text[16];
+	int fd;
+
+	if (!n) {
+		n = allowed_cpus(cpus, 64);
+		if (!make_cpuset(&set))
+			_exit(COMPANY_CANNOT);
+		if (guard(&fd, cpuset_away, &set) < 0)
+			_exit(1);
+	}
+	snprintf(text, sizeof(text), "%d", cpus[*c->done % n]);
+	write_file(set.cpus, text);
+	if (!*c->done)
+		put_in(c, set.procs);
+	sched_yield();
+}
+
+/*
+ * A breakpoint on each CPU, which takes a slot there from every thread: the
+ * tracees must leave one.  It counts what this process stores, to a word that
+ * nobody else has at that address.
+ */
+static void cpu_events(struct company *c)
+{
+	static unsigned int word;
+	static int cpus[64], n;
+	unsigned long long count;
+	unsigned int i;
+	int fd;
+
+	if (!n)
+		n = allowed_cpus(cpus, 64);
+	/* Elsewhere it would not be counted */
+	if (pin_to_cpu(0, cpus[*c->done % n]))
+		return;
+	do {
+		fd = open_breakpoint(&word, -1, cpus[*c->done % n]);
+	} while (slots_may_come_back(fd));
+	if (fd < 0)
+		_exit(COMPANY_CANNOT);
+	for (i = 0; i < 10; i++)
+		probe_store4(&word, i);
+	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
+		fprintf(stderr, "# perf event of CPU %d beside tracees: %llu of 10\n",
+			cpus[*c->done % n], count);
+		_exit(1);
+	}
+	close(fd);
+}
+
+/**
+ * cpu_back() - take a CPU online, as often as it takes
+ * @arg: a struct hotplug; for guard()
+ */
+void cpu_back(const void *arg)
+{
+	const struct hotplug *h = arg;
+	int i;
+
+	/* EBUSY comes and goes */
+	for (i = 0; i < 1000 && write_file(h->path, "1"); i++)
+		sched_yield();
+}
+
+/**
+ * find_hotplug() - the last of our CPUs, if it may be taken offline
+ * @h: filled in
+ *
+ * Return: 0; -ENOENT where it is the only one, or a negative errno of writing.
+ */
+int find_hotplug(struct hotplug *h)
+{
+	int cpus[64], n = allowed_cpus(cpus, 64);
+
+	if (n < 2)
+		return -ENOENT;
+	h->cpu = cpus[n - 1];
+	snprintf(h->path, sizeof(h->path),
+		 "/sys/devices/system/cpu/cpu%d/online", h->cpu);
+	return write_file(h->path, "1");
+}
+
+/* The last CPU goes, which breaks the affinity of all on it, and comes back */
+static void hotplug(struct company *c)
+{
+	static struct hotplug h;
+	unsigned int i;
+	int fd;
+
+	if (!*h.path) {
+		if (find_hotplug(&h))
+			_exit(COMPANY_CANNOT);
+		if (guard(&fd, cpu_back, &h) < 0)
+			_exit(1);
+	}
+	/* Busy, or for good: the next time, or never */
+	if (write_file(h.path, "0"))
+		return;
+	cpu_back(&h);
+	for (i = 0; i < c->n; i++) {
+		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+
+		if (tid > 0)
+			pin_to_cpu(tid, h.cpu);
+	}
+}
+
+/*
+ * A tracer is killed in mid-storm and another takes over.  In between the
+ * tracee has nobody: its traps are plain SIGTRAPs then, and it counts them
+ * itself.  Every access is seen, once, by the one or the other.  Only the trap
+ * at which the tracer dies may be seen by both or by none: waitpid() takes the
+ * signal out of the thread (wait_task_stopped() clears exit_code), and that
+ * may have been the tracer's last deed.
+ */
+struct takeover {
+	pid_t tid;
+	unsigned long n, stores;
+	unsigned int word;
+	unsigned char by_tracer[TAKEOVER_STORES + 1];
+	unsigned char by_itself[TAKEOVER_STORES + 1];
+};
+
+static struct takeover *takeover;
+
+static void see_for_oneself(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (sig == SIGTRAP && info->si_code == TRAP_HWBKPT)
+		takeover->by_itself[takeover->n]++;
+}
+
+static void store_to_the_end(struct tracee *t)
+{
+	struct sigaction action = {
+		.sa_sigaction = see_for_oneself, .sa_flags = SA_SIGINFO,
+	};
+
+	(void)t;
+	sigaction(SIGTRAP, &action, NULL);
+	prctl(PR_SET_PDEATHSIG, 0);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	while (takeover->n < takeover->stores) {
+		takeover->n++;
+		probe_store4(&takeover->word, takeover->n);
+	}
+	tracee_sync();
+}
+
+/* For guard(): nobody's tracee any more, and still armed */
+static void tracee_away(const void *arg)
+{
+	const struct takeover *over = arg;
+
+	if (over->tid > 0)
+		kill(over->tid, SIGKILL);
+}
+
+/* The tracer that will be killed: it says who its tracee is, and goes on */
+static int trace_until_killed(int tell)
+{
+	struct tracee t = { .body = store_to_the_end };
+	struct stop s;
+
+	if (tracee_start(&t, TRACEE_TRACEME) ||
+	    ptrace(PTRACE_SETOPTIONS, t.tid, NULL, NULL) ||
+	    tracee_arm(&t, 0, BP_WRITE, 4, &takeover->word))
+		return 1;
+	takeover->tid = t.tid;
+	if (write(tell, &t.tid, sizeof(t.tid)) != sizeof(t.tid))
+		return 1;
+	for (;;) {
+		if (tracee_cont(&t) || tracee_wait(&t, &s) ||
+		    s.info.si_code != TRAP_HWBKPT)
+			return 1;
+		takeover->by_tracer[takeover->n]++;
+	}
+}
+
+/* Kill @first in mid-storm; whether it was alive until then */
+static bool kill_in_mid_storm(pid_t first)
+{
+	int status;
+
+	while (__atomic_load_n(&takeover->n, __ATOMIC_RELAXED) <
+	       takeover->stores / 4) {
+		if (waitpid(first, &status, WNOHANG)) {
+			fprintf(stderr, "# the first tracer met a wrong stop behind store %lu\n",
+				takeover->n);
+			return false;
+		}
+		sched_yield();
+	}
+	kill(first, SIGKILL);
+	if (waitpid(first, &status, 0) == first && WIFSIGNALED(status))
+		return true;
+	fprintf(stderr, "# the first tracer ended: wait status %#x\n", status);
+	return false;
+}
+
+/* The second tracer, up to the stop behind the last store */
+static bool trace_to_the_end(pid_t tid)
+{
+	siginfo_t info = { 0 };
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL)) {
+		perror("# PTRACE_SEIZE of a killed tracer's tracee");
+		return false;
+	}
+	while (waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status)) {
+		if (WSTOPSIG(status) == SIGSTOP)
+			return true;
+		if (WSTOPSIG(status) != SIGTRAP ||
+		    ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) ||
+		    info.si_code != TRAP_HWBKPT)
+			break;
+		/* Its handler says that it was seen */
+		ptrace(PTRACE_CONT, tid, NULL, SIGTRAP);
+	}
+	fprintf(stderr, "# the second tracer: wait status %#x, si_code %d, store %lu\n",
+		status, info.si_code, takeover->n);
+	return false;
+}
+
+/* Who saw which store; the number of those that are wrong */
+static unsigned int check_takeover(void)
+{
+	unsigned long last = 0, i;
+	unsigned int wrong = 0;
+
+	while (last < takeover->stores && takeover->by_tracer[last + 1])
+		last++;
+	for (i = 1; i <= takeover->stores; i++) {
+		bool before = i <= last, between = i == last || i == last + 1;
+
+		if (takeover->by_tracer[i] == before &&
+		    (between || takeover->by_itself[i] == !before))
+			continue;
+		if (wrong++)
+			continue;
+		fprintf(stderr, "# store %lu of %lu: seen %d times by the first tracer",
+			i, takeover->stores, takeover->by_tracer[i]);
+		fprintf(stderr, " (up to %lu), %d by itself\n", last,
+			takeover->by_itself[i]);
+	}
+	return wrong;
+}
+
+/**
+ * take_over() - have a tracer killed in mid-storm, and take its tracee over
+ * @stores: how many watched stores it makes in all, 4 to TAKEOVER_STORES
+ *
+ * Return: 0 where each was seen once, by the first tracer or by the tracee;
+ * 1 after a report.
+ */
+int take_over(unsigned long stores)
+{
+	int ends[2], guard_fd, wrong = 1;
+	pid_t first, tid, guarding;
+
+	takeover = shared_alloc(sizeof(*takeover));
+	takeover->stores = stores;
+	guarding = guard(&guard_fd, tracee_away, takeover);
+	if (guarding < 0 || pipe(ends))
+		return 1;
+	first = fork();
+	if (!first) {
+		/* The guard waits for our end, not for that of these two */
+		close(guard_fd);
+		close(ends[0]);
+		_exit(trace_until_killed(ends[1]));
+	}
+	close(ends[1]);
+	if (read(ends[0], &tid, sizeof(tid)) == sizeof(tid) &&
+	    kill_in_mid_storm(first) && trace_to_the_end(tid))
+		wrong = check_takeover();
+	close(ends[0]);
+	close(guard_fd);
+	waitpid(guarding, NULL, 0);
+	if (takeover->tid > 0)
+		waitpid(takeover->tid, NULL, __WALL);
+	munmap(takeover, sizeof(*takeover));
+	return wrong ? 1 : 0;
+}
+
+static void takeovers(struct company *c)
+{
+	(void)c;
+	if (take_over(TAKEOVER_STORES / 10))
+		_exit(1);
 }
 
 const struct company_kind company_kinds[COMPANY_KINDS] = {
@@ -313,6 +680,11 @@ const struct company_kind company_kinds[COMPANY_KINDS] = {
 	{ "attaches", attaches },
 	{ "perf_events", perf_events },
 	{ "freezes", freezes },
+	{ "moves", moves },
+	{ "cpusets", cpusets },
+	{ "takeovers", takeovers },
+	{ "cpu_events", cpu_events },
+	{ "hotplug", hotplug },
 };
 
 /**

@@ -52,6 +52,11 @@ enum {
 	COMPANY_ATTACHES,
 	COMPANY_PERF_EVENTS,
 	COMPANY_FREEZES,
+	COMPANY_MOVES,
+	COMPANY_CPUSETS,
+	COMPANY_TAKEOVERS,
+	COMPANY_CPU_EVENTS,
+	COMPANY_HOTPLUG,
 	COMPANY_KINDS,
 };
 
@@ -68,10 +73,37 @@ struct freezer {
 	const char *freeze, *thaw;
 };
 
+/**
+ * struct cpuset - a cgroup that says on which CPUs its processes run
+ * @dir: its directory
+ * @procs: where a process is put in
+ * @cpus: where the CPUs are written
+ */
+struct cpuset {
+	char dir[128], procs[160], cpus[160];
+};
+
+/**
+ * struct hotplug - a CPU that may be taken offline
+ * @path: where its state is written, "0" or "1"
+ * @cpu: CPU number
+ */
+struct hotplug {
+	char path[64];
+	int cpu;
+};
+
+#define TAKEOVER_STORES	2000	/* at most, for take_over() */
+
 pid_t guard(int *fd, void (*undo)(const void *arg), const void *arg);
 int write_file(const char *path, const char *text);
 void freezer_away(const void *arg);
 bool make_freezer(struct freezer *f);
+void cpuset_away(const void *arg);
+bool make_cpuset(struct cpuset *c);
+void cpu_back(const void *arg);
+int find_hotplug(struct hotplug *h);
+int take_over(unsigned long stores);
 
 extern const struct company_kind company_kinds[COMPANY_KINDS];
 

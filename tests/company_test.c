@@ -213,20 +213,6 @@ TEST_F(cpu_wide, the_fourth_slot_comes_back)
 	ASSERT_EQ(0, crew_run(self->t, MEMBERS));
 }
 
-struct hotplug {
-	char path[64];
-};
-
-static void cpu_back(const void *arg)
-{
-	const struct hotplug *h = arg;
-	int i;
-
-	/* EBUSY comes and goes */
-	for (i = 0; i < 1000 && write_file(h->path, "1"); i++)
-		sched_yield();
-}
-
 FIXTURE(hotplug) {
 	struct crew_area *area;
 	struct tracee t[MEMBERS];
@@ -239,16 +225,13 @@ FIXTURE(hotplug) {
 /* The last CPU of several, that may be taken offline; -1 after a skip */
 static int last_cpu(struct __test_metadata *_metadata, struct hotplug *h)
 {
-	int cpus[64], n = allowed_cpus(cpus, 64), err;
+	int err = find_hotplug(h);
 
-	if (n < 2)
+	if (err == -ENOENT)
 		SKIP(return -1, "one CPU only");
-	snprintf(h->path, sizeof(h->path),
-		 "/sys/devices/system/cpu/cpu%d/online", cpus[n - 1]);
-	err = write_file(h->path, "1");
 	if (err)
 		SKIP(return -1, "%s: %s", h->path, strerror(-err));
-	return cpus[n - 1];
+	return h->cpu;
 }
 
 FIXTURE_SETUP(hotplug)
@@ -447,45 +430,6 @@ out:
  * Moved by a cpuset that gives it another CPU at every trap.  One of our own
  * where there are cpusets that we may use; it goes away with the test.
  */
-struct cpuset {
-	char dir[128], procs[160], cpus[160];
-};
-
-static void cpuset_away(const void *arg)
-{
-	const struct cpuset *c = arg;
-	int i;
-
-	for (i = 0; i < 100000 && rmdir(c->dir) && errno == EBUSY; i++)
-		sched_yield();
-}
-
-static bool make_cpuset(struct cpuset *c)
-{
-	static const char * const roots[] = {
-		"/sys/fs/cgroup", "/sys/fs/cgroup/unified",
-		"/sys/fs/cgroup/cpuset",
-	};
-	char mems[200];
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(roots); i++) {
-		snprintf(c->dir, sizeof(c->dir), "%s/hw_breakpoint.cpuset.%d",
-			 roots[i], getpid());
-		snprintf(c->procs, sizeof(c->procs), "%s/cgroup.procs", c->dir);
-		snprintf(c->cpus, sizeof(c->cpus), "%s/cpuset.cpus", c->dir);
-		snprintf(mems, sizeof(mems), "%s/cpuset.mems", c->dir);
-		if (mkdir(c->dir, 0700))
-			continue;
-		/* Of version 1 no task may be in one without a memory node */
-		if (!access(c->cpus, W_OK) && !access(c->procs, W_OK) &&
-		    !write_file(mems, "0"))
-			return true;
-		rmdir(c->dir);
-	}
-	return false;
-}
-
 TEST_F(alone, moved_by_a_cpuset)
 {
 	struct crew_member m = { .of = 1, .rounds = 6, .armed = true };
@@ -529,140 +473,10 @@ out:
 	waitpid(guarding, NULL, 0);
 }
 
-/*
- * A tracer is killed in mid-storm and another takes over.  In between the
- * tracee has nobody: its traps are plain SIGTRAPs then, and it counts them
- * itself.  Every access is seen, once, by the one or the other.  Only the trap
- * at which the tracer dies may be seen by both or by none: waitpid() takes the
- * signal out of the thread (wait_task_stopped() clears exit_code), and that
- * may have been the tracer's last deed.
- */
-#define STORES	2000
-
-struct takeover {
-	pid_t tid;
-	unsigned long n;
-	unsigned int word;
-	unsigned char by_tracer[STORES + 1];
-	unsigned char by_itself[STORES + 1];
-};
-
-static struct takeover *takeover;
-
-static void see_for_oneself(int sig, siginfo_t *info, void *context)
-{
-	(void)context;
-	if (sig == SIGTRAP && info->si_code == TRAP_HWBKPT)
-		takeover->by_itself[takeover->n]++;
-}
-
-static void store_to_the_end(struct tracee *t)
-{
-	struct sigaction action = {
-		.sa_sigaction = see_for_oneself, .sa_flags = SA_SIGINFO,
-	};
-
-	(void)t;
-	sigaction(SIGTRAP, &action, NULL);
-	prctl(PR_SET_PDEATHSIG, 0);
-	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
-	while (takeover->n < STORES) {
-		takeover->n++;
-		probe_store4(&takeover->word, takeover->n);
-	}
-	tracee_sync();
-}
-
-/* For guard(): nobody's tracee any more, and still armed */
-static void tracee_away(const void *arg)
-{
-	const struct takeover *over = arg;
-
-	if (over->tid > 0)
-		kill(over->tid, SIGKILL);
-}
-
-/* The tracer that will be killed: it says who its tracee is, and goes on */
-static int trace_until_killed(int tell)
-{
-	struct tracee t = { .body = store_to_the_end };
-	struct stop s;
-
-	if (tracee_start(&t, TRACEE_TRACEME) ||
-	    ptrace(PTRACE_SETOPTIONS, t.tid, NULL, NULL) ||
-	    tracee_arm(&t, 0, BP_WRITE, 4, &takeover->word))
-		return 1;
-	takeover->tid = t.tid;
-	if (write(tell, &t.tid, sizeof(t.tid)) != sizeof(t.tid))
-		return 1;
-	for (;;) {
-		if (tracee_cont(&t) || tracee_wait(&t, &s) ||
-		    s.info.si_code != TRAP_HWBKPT)
-			return 1;
-		takeover->by_tracer[takeover->n]++;
-	}
-}
-
 TEST_F(alone, tracer_killed_and_another_takes_over)
 {
-	unsigned long last_of_tracer = 0, i;
-	int status, ends[2], guard_fd;
-	siginfo_t info;
-	pid_t first, tid;
-
-	if (!can_trace(_metadata))
-		return;
-	takeover = shared_alloc(sizeof(*takeover));
-	ASSERT_LT(0, guard(&guard_fd, tracee_away, takeover));
-	ASSERT_EQ(0, pipe(ends));
-	first = fork();
-	ASSERT_LE(0, first);
-	if (!first)
-		_exit(trace_until_killed(ends[1]));
-
-	ASSERT_EQ(sizeof(tid), read(ends[0], &tid, sizeof(tid)));
-	while (__atomic_load_n(&takeover->n, __ATOMIC_RELAXED) < 500) {
-		ASSERT_EQ(0, waitpid(first, &status, WNOHANG)) {
-			TH_LOG("the tracer has met a wrong stop behind store %lu",
-			       takeover->n);
-		}
-		sched_yield();
-	}
-	ASSERT_EQ(0, kill(first, SIGKILL));
-	ASSERT_EQ(first, waitpid(first, &status, 0));
-	ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL));
-	for (;;) {
-		ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
-		ASSERT_TRUE(WIFSTOPPED(status)) {
-			TH_LOG("tracee ended, wait status %#x", status);
-		}
-		if (WSTOPSIG(status) != SIGTRAP)
-			break;
-		ASSERT_EQ(0, ptrace(PTRACE_GETSIGINFO, tid, NULL, &info));
-		ASSERT_EQ(TRAP_HWBKPT, info.si_code);
-		/* Its handler says that it was seen */
-		ASSERT_EQ(0, ptrace(PTRACE_CONT, tid, NULL, SIGTRAP));
-	}
-	ASSERT_EQ(SIGSTOP, WSTOPSIG(status));
-	while (last_of_tracer < STORES &&
-	       takeover->by_tracer[last_of_tracer + 1])
-		last_of_tracer++;
-	ASSERT_LE(499, last_of_tracer);
-	for (i = 1; i <= STORES; i++) {
-		ASSERT_EQ(i <= last_of_tracer, takeover->by_tracer[i]) {
-			TH_LOG("store %lu", i);
-		}
-		if (i == last_of_tracer || i == last_of_tracer + 1)
-			continue;
-		ASSERT_EQ(i > last_of_tracer, takeover->by_itself[i]) {
-			TH_LOG("store %lu of %d, the tracer saw %lu", i,
-			       STORES, last_of_tracer);
-		}
-	}
-	kill(tid, SIGKILL);
-	takeover->tid = 0;
+	if (can_trace(_metadata))
+		ASSERT_EQ(0, take_over(TAKEOVER_STORES));
 }
 
 TEST_HARNESS_MAIN

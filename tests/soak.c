@@ -2,7 +2,7 @@
 /*
  * Soak: all storms as one long mixed load, for minutes or days.
  *
- *   soak TIME [--tracers N] [--tracees M] [--seed S] [--keep-going]
+ *   soak TIME [--tracers N] [--tracees M] [--seed S] [--keep-going] [--choices]
  *
  * Some bugs want company and patience: the one of 2016 took up to an hour.
  * Each tracer plays bout after bout: a crew of its own with how it attaches,
@@ -10,6 +10,10 @@
  * drawn at random from the seed.  Every trap is exact, as in the tests.  At
  * the first event that is not, it writes the record of it and of the
  * neighbours, and stops.
+ *
+ * What is drawn depends on nothing but the seed, the numbers of tracers and
+ * tracees, and which bout it is: the same seed makes the same choices, though
+ * not the same interleaving.
  *
  * Started by run_tests.sh --soak; not part of the default run.
  */
@@ -32,9 +36,35 @@
 
 #define MAX_TRACERS	64
 
+/*
+ * Bouts of a season.  In its last quarter each thread leaves a slot to others,
+ * and the first tracer has the company that takes one from every thread.
+ * Tracers wait for each other where that begins and ends.
+ */
+#define SEASON		32
+#define SHARED		(SEASON * 3 / 4)
+
+enum where { ON_ONE_CPU, ON_A_CPU, ANYWHERE, WHERES };
+
+/* What a bout is to be */
+struct choice {
+	unsigned long long seed;
+	unsigned int n, rounds, base;
+	enum where where;
+	enum crew_pace pace;
+	bool fifo;
+	int company;	/* kind, or -1 */
+	struct {
+		enum tracee_how how;
+		bool armed, moved;
+		unsigned int spare;
+	} m[CREW_MAX];
+};
+
 /* What one tracer has come to; in memory that all share */
 struct tracer {
 	pid_t pid;
+	bool gone;
 	unsigned long bouts;
 	unsigned long traps;
 	unsigned long switches;
@@ -43,8 +73,10 @@ struct tracer {
 	unsigned long unexpected;
 	unsigned long wrong;
 	unsigned long long seed;
-	unsigned long long bout_seed;
-	const char *company;
+	struct choice choice;
+	struct {
+		unsigned long bouts, done, refused;
+	} company[COMPANY_KINDS];
 	struct tracee t[CREW_MAX];
 	struct crew_member m[CREW_MAX];
 };
@@ -55,10 +87,14 @@ static struct {
 	unsigned int tracees;
 	unsigned long long seed;
 	bool keep_going;
+	bool choices;
 } opt = { .tracers = 4, .tracees = 4 };
 
 static struct tracer *tracers;
 static int *told;
+
+/* Those that may be used at the start; one of them may come and go */
+static int cpus[64], ncpus;
 
 /* SplitMix64 (Steele, Lea, Flood 2014): one word of state, any seed will do */
 static unsigned long long draw(unsigned long long *state, unsigned long long n)
@@ -117,6 +153,30 @@ static void record_switch(const struct tracee *t, const struct crew_member *m)
 			(long long)(seen - own->since) / 1000);
 }
 
+/* One line, of what was drawn and nothing else */
+static void print_choice(FILE *f, unsigned int nr, const struct tracer *me)
+{
+	static const char * const where[WHERES] = {
+		"on one CPU", "on its tracer's CPU", "anywhere" };
+	static const char * const pace[] = { "free", "yield", "baton", "move" };
+	static const char * const how[] = { "traceme", "attach", "seize" };
+	const struct choice *c = &me->choice;
+	unsigned int i;
+
+	fprintf(f, "# tracer %u, bout %lu: %u rounds, %s, %s%s, company %s", nr,
+		me->bouts, c->rounds, where[c->where], pace[c->pace],
+		c->fifo ? ", SCHED_FIFO" : "",
+		c->company < 0 ? "none" : company_kinds[c->company].name);
+	for (i = 0; i < c->n; i++)
+		fprintf(f, "; member %u %s %s%s, %u slots",
+			(c->base + i) % CREW_MAX, how[c->m[i].how],
+			c->m[i].armed ? "armed" : "unarmed",
+			c->m[i].moved ? " moved" : "",
+			DR_SLOTS - c->m[i].spare);
+	fprintf(f, "\n");
+	fflush(f);
+}
+
 /*
  * The rest of the record; the ledger has reported the event itself.  After it
  * the last events of all that were on the same CPU last, of whatever tracer.
@@ -126,10 +186,9 @@ static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 	unsigned int i, j;
 	int cpu = -1;
 
-	fprintf(stderr, "# tracer %u, bout %lu, %u tracees, company %s\n", nr,
-		me->bouts, n, me->company ? me->company : "none");
+	print_choice(stderr, nr, me);
 	fprintf(stderr, "# the bout began with seed %#llx, the run's is %llu\n",
-		me->bout_seed, opt.seed);
+		me->choice.seed, opt.seed);
 	report_steal();
 	for (i = 0; i < n; i++) {
 		const struct tracee *t = &me->t[i];
@@ -152,61 +211,144 @@ static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 	}
 }
 
-/* One bout: a crew with everything drawn at random, from start to exit */
-static int bout(unsigned int nr, struct tracer *me)
+/* Draw what the next bout is to be */
+static void choose(unsigned int nr, struct tracer *me)
 {
-	unsigned long long bout_seed = me->seed;
-	unsigned int i, n = 1 + draw(&me->seed, opt.tracees);
-	unsigned int rounds = 20 + draw(&me->seed, 60);
-	unsigned int spread = draw(&me->seed, 3);
-	int cpus[64], ncpus = allowed_cpus(cpus, 64), err = 0, kind;
-	struct company c = { .t = me->t, .n = n };
-	/* A baton goes round only where all are there to take it */
-	enum crew_pace pace = draw(&me->seed, CREW_MOVE + 1);
-	unsigned int base = draw(&me->seed, CREW_MAX);
-	bool company = !draw(&me->seed, 4);
-	struct crew_area *area = crew_areas();
+	bool shared = me->bouts % SEASON >= SHARED;
+	unsigned long long *seed = &me->seed;
+	struct choice *c = &me->choice;
+	unsigned int i;
 
-	me->bout_seed = bout_seed;
-	kind = draw(&me->seed, COMPANY_KINDS);
-	me->company = company ? company_kinds[kind].name : NULL;
+	*c = (struct choice){ .seed = *seed };
+	c->n = 1 + draw(seed, opt.tracees);
+	c->rounds = 20 + draw(seed, 60);
+	c->base = draw(seed, CREW_MAX);
+	c->where = draw(seed, WHERES);
+	c->pace = draw(seed, CREW_MOVE + 1);
+	c->fifo = !draw(seed, 8);
+	/* A baton goes round only where all are there to take it */
+	if (c->pace == CREW_BATON)
+		c->base = 0;
+	/* The last two kinds are for one at a time */
+	c->company = draw(seed, COMPANY_CPU_EVENTS);
+	if (draw(seed, 2))
+		c->company = -1;
+	if (!nr && shared)
+		c->company = COMPANY_CPU_EVENTS;
+	else if (!nr && !draw(seed, 4))
+		c->company = COMPANY_HOTPLUG;
+	/* A CPU takes its time to go */
+	if (c->company == COMPANY_HOTPLUG)
+		c->rounds *= 8;
+	for (i = 0; i < c->n; i++) {
+		c->m[i].how = draw(seed, 3);
+		c->m[i].armed = draw(seed, 8);
+		c->m[i].moved = draw(seed, 2) && c->where == ANYWHERE;
+		c->m[i].spare = draw(seed, 4) ? 0 : draw(seed, 4);
+		if (shared && !c->m[i].spare)
+			c->m[i].spare = 1;
+	}
+}
+
+/* Wait until no other tracer is in an earlier part of the season */
+static void meet(const struct tracer *me)
+{
+	struct timespec tick = { .tv_nsec = 1000000 };
+	unsigned int i = 0;
+
+	if (me->bouts % SEASON && me->bouts % SEASON != SHARED)
+		return;
+	while (i < opt.tracers && !__atomic_load_n(told, __ATOMIC_RELAXED)) {
+		if (__atomic_load_n(&tracers[i].gone, __ATOMIC_RELAXED) ||
+		    __atomic_load_n(&tracers[i].bouts, __ATOMIC_RELAXED) >=
+		    me->bouts)
+			i++;
+		else
+			nanosleep(&tick, NULL);
+	}
+}
+
+/* The crew of a bout, stopped and armed */
+static int start_crew(unsigned int nr, struct tracer *me,
+		      struct crew_area *area)
+{
+	struct sched_param prio = { .sched_priority = 1 };
+	const struct choice *c = &me->choice;
+	unsigned int i;
+	int err = 0;
+
 	memset(me->t, 0, sizeof(me->t));
-	for (i = 0; i < n && !err; i++) {
+	for (i = 0; i < c->n && !err; i++) {
 		struct crew_member *m = &me->m[i];
 
 		*m = (struct crew_member){
-			.area = area, .of = CREW_MAX, .rounds = rounds,
-			.nr = (base + i) % CREW_MAX,
-			.armed = draw(&me->seed, 8) != 0, .pace = pace,
-			.moved = spread == 2 && draw(&me->seed, 2),
-			.spare = draw(&me->seed, 4) ? 0 : draw(&me->seed, 4),
-			.stops = company && kind == COMPANY_STOPS };
-		if (pace == CREW_BATON) {
-			m->nr = i;
-			m->of = n;
-		}
-		err = crew_start(&me->t[i], m, draw(&me->seed, 3));
-		if (!err && spread < 2)
-			err = pin_to_cpu(me->t[i].tid,
-					 cpus[spread ? nr % ncpus : 0]);
+			.area = area, .rounds = c->rounds, .pace = c->pace,
+			.nr = (c->base + i) % CREW_MAX,
+			.of = c->pace == CREW_BATON ? c->n : CREW_MAX,
+			.armed = c->m[i].armed, .moved = c->m[i].moved,
+			.spare = c->m[i].spare,
+			.stops = c->company == COMPANY_STOPS };
+		err = crew_start(&me->t[i], m, c->m[i].how);
+		/* Refused where the CPU is away: then elsewhere */
+		if (!err && c->where != ANYWHERE)
+			pin_to_cpu(me->t[i].tid,
+				   cpus[c->where == ON_A_CPU ? nr % ncpus : 0]);
+		/* Where it may, and the tracer has a CPU without it */
+		if (!err && c->fifo && ncpus > 1)
+			sched_setscheduler(me->t[i].tid, SCHED_FIFO, &prio);
 	}
-	if (!err && company)
-		err = company_start(&c, &company_kinds[kind]);
-	if (!err) {
-		err = crew_run(me->t, n);
-		if (err)
-			record(nr, me, n);
-		if (company) {
-			int ret = company_stop(&c);
+	return err;
+}
 
-			if (ret && ret != COMPANY_CANNOT)
-				err = 1;
-		}
-	} else {
+/* In the company that was chosen, if any; 1 where something was wrong */
+static int run_crew(unsigned int nr, struct tracer *me)
+{
+	const struct choice *choice = &me->choice;
+	struct company c = { .t = me->t, .n = choice->n };
+	int kind = choice->company, err, ret;
+
+	if (kind >= 0) {
+		err = company_start(&c, &company_kinds[kind]);
+		if (err)
+			return err;
+	}
+	err = crew_run(me->t, choice->n);
+	if (err)
+		record(nr, me, choice->n);
+	if (kind < 0)
+		return err;
+	ret = company_stop(&c);
+	me->company[kind].bouts++;
+	me->company[kind].done += c.did;
+	if (ret == COMPANY_CANNOT) {
+		me->company[kind].refused++;
+	} else if (ret) {
+		fprintf(stderr, "# company %s failed\n",
+			company_kinds[kind].name);
+		me->wrong++;
+		err = 1;
+	}
+	return err;
+}
+
+/* One bout, from start to exit */
+static int bout(unsigned int nr, struct tracer *me)
+{
+	struct crew_area *area = crew_areas();
+	unsigned int i;
+	int err;
+
+	be_patient();
+	choose(nr, me);
+	if (opt.choices)
+		print_choice(stdout, nr, me);
+	err = start_crew(nr, me, area);
+	if (err)
 		fprintf(stderr, "# tracer %u cannot start: %s\n", nr,
 			strerror(abs(err)));
-	}
-	for (i = 0; i < n; i++) {
+	else
+		err = run_crew(nr, me);
+	for (i = 0; i < me->choice.n; i++) {
 		struct tracee *t = &me->t[i];
 
 		tracee_stop(t);
@@ -219,7 +361,7 @@ static int bout(unsigned int nr, struct tracer *me)
 		me->moves += area[me->m[i].nr].moves;
 	}
 	munmap(area, CREW_MAX * sizeof(*area));
-	me->bouts++;
+	__atomic_add_fetch(&me->bouts, 1, __ATOMIC_RELAXED);
 	return err;
 }
 
@@ -237,9 +379,13 @@ static void trace(unsigned int nr)
 	signal(SIGHUP, SIG_IGN);
 	tracee_events_shown = TRACEE_EVENTS;
 	me->seed = opt.seed ^ (nr + 1) * 0x9e3779b97f4a7c15ULL;
-	while (!__atomic_load_n(told, __ATOMIC_RELAXED)) {
-		int err = bout(nr, me);
+	for (;;) {
+		int err;
 
+		meet(me);
+		if (__atomic_load_n(told, __ATOMIC_RELAXED))
+			break;
+		err = bout(nr, me);
 		if (err && err != 1)
 			_exit(1);
 		if (err && !opt.keep_going) {
@@ -265,6 +411,27 @@ static void add_up(struct tracer *sum)
 		sum->wrong += tracers[i].wrong;
 		for (j = 0; j < CREW_MAX; j++)
 			sum->traps += tracers[i].t[j].traps;
+		for (j = 0; j < COMPANY_KINDS; j++) {
+			sum->company[j].bouts += tracers[i].company[j].bouts;
+			sum->company[j].done += tracers[i].company[j].done;
+			sum->company[j].refused += tracers[i].company[j].refused;
+		}
+	}
+}
+
+/* In whose company, and which of it this machine refused */
+static void report_company(const struct tracer *sum)
+{
+	unsigned int j;
+
+	for (j = 0; j < COMPANY_KINDS; j++) {
+		if (!sum->company[j].bouts)
+			fprintf(stderr, "#   beside %s: never drawn\n",
+				company_kinds[j].name);
+		else
+			fprintf(stderr, "#   beside %s: %lu bouts, %lu times, refused in %lu\n",
+				company_kinds[j].name, sum->company[j].bouts,
+				sum->company[j].done, sum->company[j].refused);
 	}
 }
 
@@ -306,7 +473,7 @@ static double parse_time(const char *text)
 static void usage(const char *what, const char *arg)
 {
 	fprintf(stderr,
-		"%s: %s\nUsage: soak TIME[s|m|h|d] [--tracers N] [--tracees M] [--seed S] [--keep-going]\n",
+		"%s: %s\nUsage: soak TIME[s|m|h|d] [--tracers N] [--tracees M] [--seed S] [--keep-going] [--choices]\n",
 		what, arg);
 	exit(2);
 }
@@ -329,6 +496,7 @@ static void parse_options(int argc, char **argv)
 		{ "tracees", required_argument, NULL, 'm' },
 		{ "seed", required_argument, NULL, 's' },
 		{ "keep-going", no_argument, NULL, 'k' },
+		{ "choices", no_argument, NULL, 'c' },
 		{ NULL, 0, NULL, 0 },
 	};
 	char *end;
@@ -351,6 +519,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case 'k':
 			opt.keep_going = true;
+			break;
+		case 'c':
+			opt.choices = true;
 			break;
 		default:
 			usage("soak", "unknown option");
@@ -377,8 +548,10 @@ int main(int argc, char **argv)
 	unsigned int i, left = 0;
 	bool tty = isatty(STDERR_FILENO), bad = false;
 	int err, wstatus;
+	pid_t pid;
 
 	parse_options(argc, argv);
+	ncpus = allowed_cpus(cpus, 64);
 	printf("TAP version 13\n1..1\n");
 	err = tracee_start(&probe, TRACEE_TRACEME);
 	if (err == -EPERM || err == -EACCES || err == -ENOSYS) {
@@ -421,8 +594,11 @@ int main(int argc, char **argv)
 			shown = elapsed;
 			status(tty ? "\r# " : "# ", tty ? " " : "\n", elapsed);
 		}
-		while (left && waitpid(-1, &wstatus, WNOHANG) > 0) {
+		while (left && (pid = waitpid(-1, &wstatus, WNOHANG)) > 0) {
 			left--;
+			for (i = 0; i < opt.tracers; i++)
+				if (tracers[i].pid == pid)
+					tracers[i].gone = true;
 			if (!wstatus)
 				continue;
 			/* One that failed has said so, and perhaps goes on */
@@ -441,8 +617,9 @@ int main(int argc, char **argv)
 	add_up(&sum);
 	bad |= sum.missed || sum.unexpected || sum.wrong || !sum.traps;
 	status("# soak ended: ", "", now() - begin);
-	fprintf(stderr, ", %lu bouts, seed %llu\n#   %s\n", sum.bouts, opt.seed,
-		environment());
+	fprintf(stderr, ", %lu bouts, seed %llu\n", sum.bouts, opt.seed);
+	report_company(&sum);
+	fprintf(stderr, "#   %s\n", environment());
 	printf("%sok 1 soak\n", bad ? "not " : "");
 	return bad;
 }

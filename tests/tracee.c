@@ -158,7 +158,15 @@ static int *patience;
 static void __attribute__((constructor)) patience_alloc(void)
 {
 	patience = shared_alloc(sizeof(*patience));
-	*patience = PATIENCE;
+	be_patient();
+}
+
+/**
+ * be_patient() - for slots_may_come_back(): as patient as at the beginning
+ */
+void be_patient(void)
+{
+	__atomic_store_n(patience, PATIENCE, __ATOMIC_RELAXED);
 }
 
 /**

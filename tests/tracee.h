@@ -147,6 +147,7 @@ extern unsigned int tracee_events_shown;
 extern bool tracee_waits_for_slots;
 
 void *shared_alloc(size_t size);
+void be_patient(void);
 bool slots_may_come_back(int err);
 int pin_to_cpu(pid_t tid, int cpu);
 int allowed_cpus(int *cpus, int max);
