@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -284,17 +285,28 @@ static void *visitor(void *arg)
 	return NULL;
 }
 
+/*
+ * Their stacks lie side by side in huge pages, and no power of two apart: else
+ * all of them would share a few sets of the caches.
+ */
+#define STACK	(16384 + 17 * 64)
+
 static void run_threads(struct tracee *leader)
 {
 	const struct threads *all = leader->arg;
+	char *stacks = mmap(NULL, all->n * STACK, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	pthread_attr_t attr;
 	pthread_t thread;
 	unsigned int i;
 
+	if (stacks == MAP_FAILED)
+		_exit(1);
+	madvise(stacks, all->n * STACK, MADV_HUGEPAGE);
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 65536);
 	for (i = 0; i < all->n; i++)
-		if (pthread_create(&thread, &attr, visitor, &all->t[i]))
+		if (pthread_attr_setstack(&attr, stacks + i * STACK, STACK) ||
+		    pthread_create(&thread, &attr, visitor, &all->t[i]))
 			_exit(1);
 	for (;;)
 		pause();
@@ -312,7 +324,7 @@ static void start_threads(struct tracee *t, unsigned int n)
 
 	for (i = 0; i < n; i++)
 		t[i] = (struct tracee){
-			.arg = shared_alloc(sizeof(long)),
+			.arg = progress + i * 64 + 32,
 			.progress = (unsigned long *)(progress + i * 64) };
 	leader->body = run_threads;
 	leader->arg = &all;
