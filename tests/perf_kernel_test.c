@@ -229,11 +229,12 @@ TEST_F(perf_kernel, not_on_per_cpu_offsets)
 }
 
 /*
- * What each CPU has to itself and touches on entry: the TSS with the stack
- * pointers, the copy of DR7 that the #DB entry reads before it disarms, the
- * TLB state that NMI entry reads.
+ * What each CPU has to itself and touches on entry: the GDT, the TSS with the
+ * stack pointers, the TLB state that NMI entry reads, the copy of DR7 that the
+ * #DB entry reads before it disarms.
  *
- * Regression test for 3943abf2dbfa.
+ * Regression test for 97417cb9ad4e, f9fe0b89f054, fdef24dfccb7 and
+ * 3943abf2dbfa.
  */
 TEST_F(perf_kernel, not_on_entry_data)
 {
@@ -241,7 +242,8 @@ TEST_F(perf_kernel, not_on_entry_data)
 		const char *name;
 		unsigned int size;
 	} data[] = {
-		{ "cpu_tss_rw", 104 }, { "cpu_dr7", 8 }, { "cpu_tlbstate", 8 },
+		{ "gdt_page", 128 }, { "cpu_tss_rw", 104 },
+		{ "cpu_tlbstate", 8 }, { "cpu_dr7", 8 },
 	};
 	unsigned long long offsets = symbol_addr("__per_cpu_offset"), base, addr;
 	unsigned int i, cpu, cpus = sysconf(_SC_NPROCESSORS_CONF), known = 0;
