@@ -588,68 +588,6 @@ TEST_F(perf_control, enabled_twice_counts_once)
 	ASSERT_EQ(4, perf_count(fd));
 }
 
-/* Wait for a signal of an event; its si_code, or -1 */
-static int signal_of(int sig, int fd, int seconds)
-{
-	const struct timespec limit = { .tv_sec = seconds };
-	siginfo_t info;
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, sig);
-	if (sigtimedwait(&set, &info, &limit) != sig || info.si_fd != fd)
-		return -1;
-	return info.si_code;
-}
-
-/* A sampling event that is off, and sends @sig to this thread */
-static int open_signalling(struct perf_event_attr *attr, int sig)
-{
-	struct f_owner_ex owner = { F_OWNER_TID, syscall(SYS_gettid) };
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, sig);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	attr->sample_period = 1;
-	attr->disabled = 1;
-	fd = perf_try(attr, 0, -1);
-	if (fd >= 0 && (fcntl(fd, F_SETSIG, sig) ||
-			fcntl(fd, F_SETOWN_EX, &owner) ||
-			fcntl(fd, F_SETFL, O_ASYNC)))
-		return -errno;
-	return fd;
-}
-
-/*
- * PERF_EVENT_IOC_REFRESH enables an event for so many overflows: each sends
- * POLL_IN, the last one POLL_HUP, and with that the event is off
- * (perf_event_open(2), "Overflow handling").
- */
-TEST_F(perf_control, refresh)
-{
-	enum { LIMIT = 5 };
-	int fd, sig = SIGRTMIN, i;
-
-	fd = open_signalling(&self->attr, sig);
-	ASSERT_LE(0, fd);
-	store4(MIDDLE, 1);
-	ASSERT_EQ(0, perf_count(fd));
-	ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_REFRESH, LIMIT));
-	for (i = 1; i <= LIMIT; i++) {
-		store4(MIDDLE, 1);
-		ASSERT_EQ(i < LIMIT ? POLL_IN : POLL_HUP,
-			  signal_of(sig, fd, TRACEE_WATCHDOG)) {
-			TH_LOG("hit %d of %d", i, LIMIT);
-		}
-		ASSERT_EQ(i, perf_count(fd));
-	}
-	store4(MIDDLE, 5);
-	ASSERT_EQ(LIMIT, perf_count(fd));
-	ASSERT_EQ(-1, signal_of(sig, fd, 0));
-}
-
 TEST_F(perf_control, reset)
 {
 	int fd;
@@ -712,61 +650,6 @@ TEST_F(perf_control, all_slots_in_one_hit)
 			TH_LOG("event %d", i);
 		}
 	}
-}
-
-/* And it can be enabled again, for more of them or for good */
-FIXTURE(perf_refresh) {
-	struct perf_event_attr attr;
-	int fd;
-};
-
-FIXTURE_VARIANT(perf_refresh) {
-	unsigned int type;
-};
-
-FIXTURE_VARIANT_ADD(perf_refresh, write) { .type = HW_BREAKPOINT_W };
-FIXTURE_VARIANT_ADD(perf_refresh, execute) { .type = HW_BREAKPOINT_X };
-
-FIXTURE_SETUP(perf_refresh)
-{
-	if (!perf_usable(_metadata))
-		return;
-	self->attr = perf_attr(variant->type,
-			       variant->type == HW_BREAKPOINT_X ?
-			       probe_store4_at : (const void *)MIDDLE,
-			       variant->type == HW_BREAKPOINT_X ?
-			       PERF_EXECUTE_LEN : 4);
-	self->fd = open_signalling(&self->attr, SIGRTMIN);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, ioctl(self->fd, PERF_EVENT_IOC_REFRESH, 1));
-	store4(MIDDLE, 1);
-	ASSERT_EQ(POLL_HUP, signal_of(SIGRTMIN, self->fd, TRACEE_WATCHDOG));
-	store4(MIDDLE, 1);
-	ASSERT_EQ(1, perf_count(self->fd));
-}
-
-FIXTURE_TEARDOWN(perf_refresh)
-{
-	close(self->fd);
-}
-
-TEST_F(perf_refresh, enabled_again)
-{
-	ASSERT_EQ(0, ioctl(self->fd, PERF_EVENT_IOC_ENABLE, 0));
-	store4(MIDDLE, 3);
-	ASSERT_EQ(4, perf_count(self->fd));
-}
-
-TEST_F(perf_refresh, refreshed_again)
-{
-	ASSERT_EQ(0, ioctl(self->fd, PERF_EVENT_IOC_REFRESH, 2));
-	store4(MIDDLE, 1);
-	ASSERT_EQ(2, perf_count(self->fd));
-	ASSERT_EQ(POLL_IN, signal_of(SIGRTMIN, self->fd, TRACEE_WATCHDOG));
-	store4(MIDDLE, 1);
-	ASSERT_EQ(POLL_HUP, signal_of(SIGRTMIN, self->fd, TRACEE_WATCHDOG));
-	store4(MIDDLE, 1);
-	ASSERT_EQ(3, perf_count(self->fd));
 }
 
 /*

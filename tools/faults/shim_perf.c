@@ -215,10 +215,13 @@ ssize_t read(int fd, void *buf, size_t size)
 	struct event *e = event(fd);
 	uint64_t *count = buf;
 
-	if (!e || n < 8 || e->group)
+	if (!e || n < 8)
 		return n;
+	/* Of a group, the last one */
 	if (fault("perf_count_plus_one"))
-		++*count;
+		count[e->group ? n / 8 - 1 : 0]++;
+	if (e->group)
+		return n;
 	if (fault("perf_count_0"))
 		*count = 0;
 	return n;

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Breakpoints on and around an instruction that has a uprobe.
+ *
+ * A uprobe replaces the first byte of its instruction by int3, and the kernel
+ * single-steps a copy of it elsewhere: the #DB of that step is its own, but
+ * what else DR6 shows then is the tracer's (arch/x86/kernel/uprobes.c and
+ * exc_debug_user() in arch/x86/kernel/traps.c).
+ */
+#include <stdio.h>
+
+#include "environment.h"
+#include "perf_event.h"
+#include "probes.h"
+
+#define ROUNDS		2
+#define VISITS		(ROUNDS * DR_SLOTS)
+#define TYPE_FILE	"/sys/bus/event_source/devices/uprobe/type"
+
+/* Visit n stores to word n modulo 4, by the instruction that has the uprobe */
+static void store(struct tracee *t)
+{
+	unsigned int *words = t->arg;
+	unsigned long n;
+
+	for (n = 0; n < VISITS; n++) {
+		*t->progress = n;
+		probe_store4(&words[n % DR_SLOTS], n);
+	}
+	*t->progress = n;
+	tracee_sync();
+}
+
+/* Where in the file of this program an address comes from; -1 if not told */
+static long long file_offset(const void *addr)
+{
+	unsigned long long begin, end, offset, at = (unsigned long)addr;
+	FILE *f = fopen("/proc/self/maps", "re");
+	long long found = -1;
+
+	while (f && found < 0 &&
+	       fscanf(f, "%llx-%llx %*s %llx%*[^\n]", &begin, &end, &offset) == 3)
+		if (at >= begin && at < end)
+			found = at - begin + offset;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* A uprobe at an address of this program, which counts visits by @tid */
+static int open_uprobe(const void *addr, pid_t tid)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.config1 = (unsigned long)"/proc/self/exe",
+		.config2 = file_offset(addr),
+	};
+	FILE *f = fopen(TYPE_FILE, "re");
+	int fd;
+
+	if (!f)
+		return -ENOENT;
+	if (fscanf(f, "%u", &attr.type) != 1)
+		attr.type = PERF_TYPE_MAX;
+	fclose(f);
+	fd = syscall(SYS_perf_event_open, &attr, tid, -1, -1,
+		     PERF_FLAG_FD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+FIXTURE(uprobe) {
+	struct tracee t;
+	unsigned int *words;
+	int fd;
+};
+
+/* The tracee first: what is open when it is forked would stay open there */
+FIXTURE_SETUP(uprobe)
+{
+	self->words = shared_alloc(DR_SLOTS * sizeof(*self->words));
+	self->t.body = store;
+	self->t.arg = self->words;
+	if (!start(_metadata, &self->t, TRACEE_TRACEME))
+		return;
+	if (file_offset(probe_store4_at) < 0)
+		SKIP(_exit(EXIT_SKIPPED), "no /proc/self/maps");
+	self->fd = open_uprobe(probe_store4_at, self->t.tid);
+	if (self->fd == -ENOENT)
+		SKIP(_exit(EXIT_SKIPPED), "no uprobes: " TYPE_FILE);
+	if (!may_go_on(_metadata, self->fd < 0 ? self->fd : 0, "uprobe"))
+		return;
+}
+
+FIXTURE_TEARDOWN(uprobe)
+{
+	tracee_stop(&self->t);
+}
+
+/* Nothing is armed: its own step is nobody's trap */
+TEST_F(uprobe, alone)
+{
+	ASSERT_EQ(0, tracee_expect_sync(&self->t, VISITS));
+	ASSERT_EQ(VISITS, perf_count(self->fd));
+}
+
+/* Each slot in turn, in front of the int3 */
+TEST_F(uprobe, execute_breakpoint_on_it)
+{
+	struct tracee *t = &self->t;
+	unsigned long n;
+
+	for (n = 0; n < VISITS; n++) {
+		ASSERT_EQ(0, tracee_disarm_all(t));
+		ASSERT_EQ(0, tracee_arm(t, n % DR_SLOTS, BP_EXECUTE, 1,
+					probe_store4_at));
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
+					       probe_store4_at, n));
+	}
+	ASSERT_EQ(0, tracee_expect_sync(t, VISITS));
+	ASSERT_EQ(VISITS, perf_count(self->fd));
+}
+
+/* And where the kernel goes on behind its step */
+TEST_F(uprobe, execute_breakpoint_behind_it)
+{
+	struct tracee *t = &self->t;
+	unsigned long n;
+
+	for (n = 0; n < VISITS; n++) {
+		ASSERT_EQ(0, tracee_disarm_all(t));
+		ASSERT_EQ(0, tracee_arm(t, n % DR_SLOTS, BP_EXECUTE, 1,
+					probe_store4_next));
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
+					       probe_store4_next, n));
+	}
+	ASSERT_EQ(0, tracee_expect_sync(t, VISITS));
+	ASSERT_EQ(VISITS, perf_count(self->fd));
+}
+
+/* Its text is patched under an armed breakpoint, at every other visit */
+TEST_F(uprobe, comes_and_goes_under_a_breakpoint)
+{
+	struct tracee *t = &self->t;
+	unsigned long n;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe_store4_at));
+	for (n = 0; n < VISITS; n++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_at, n));
+		if (n % 2) {
+			self->fd = open_uprobe(probe_store4_at, t->tid);
+			ASSERT_LE(0, self->fd);
+			continue;
+		}
+		/* Not yet the visit in front of which it stands */
+		ASSERT_EQ(!!n, perf_count(self->fd));
+		close(self->fd);
+	}
+	ASSERT_EQ(0, tracee_expect_sync(t, VISITS));
+	ASSERT_EQ(1, perf_count(self->fd));
+}
+
+/* The step of the copy makes the access, and the hit is in DR6 beside BS */
+TEST_F(uprobe, watchpoints)
+{
+	struct tracee *t = &self->t;
+	unsigned long n;
+
+	if (environment_hangs_on_step_and_hit())
+		SKIP(return, "QEMU's software emulation would hang");
+	for (n = 0; n < DR_SLOTS; n++) {
+		ASSERT_EQ(0, tracee_arm(t, n, n % 2 ? BP_RW : BP_WRITE, 4,
+					&self->words[n])) {
+			TH_LOG("slot %lu", n);
+		}
+	}
+	for (n = 0; n < VISITS; n++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
+					       probe_store4_next, n));
+	}
+	ASSERT_EQ(0, tracee_expect_sync(t, VISITS));
+	ASSERT_EQ(VISITS, perf_count(self->fd));
+}
+
+/* The same for events, which want no signal */
+TEST_F(uprobe, counting_watchpoints)
+{
+	struct perf_event_attr attr;
+	int fd[DR_SLOTS];
+	unsigned int i;
+
+	if (environment_hangs_on_step_and_hit())
+		SKIP(return, "QEMU's software emulation would hang");
+	for (i = 0; i < DR_SLOTS; i++) {
+		attr = perf_attr(HW_BREAKPOINT_W, &self->words[i], 4);
+		fd[i] = perf_open(_metadata, &attr, self->t.tid, -1);
+	}
+	ASSERT_EQ(0, tracee_expect_sync(&self->t, VISITS));
+	ASSERT_EQ(VISITS, perf_count(self->fd));
+	for (i = 0; i < DR_SLOTS; i++) {
+		EXPECT_EQ(ROUNDS, perf_count(fd[i])) {
+			TH_LOG("event %u", i);
+		}
+		close(fd[i]);
+	}
+}
+
+TEST_HARNESS_MAIN
