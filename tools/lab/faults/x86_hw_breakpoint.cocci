@@ -23,7 +23,8 @@ arch_install_hw_breakpoint(struct perf_event *bp)
 <...
 -	set_debugreg(info->address, i);
 +	if (!(hwbp_fault_direct_switch(bp->hw.target) &&
-+	      hwbp_fault(switch_stale_address)))
++	      (hwbp_fault(switch_stale_address) ||
++	       (!i && hwbp_fault_nth(switch_one_in_1000, 1000)))))
 +		set_debugreg(info->address, i);
 ...>
 }
