@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Breakpoint events that are turned off and on: by a limit of overflows, with
- * the group that they are in, by prctl(2).  One that is on again has to count
- * every hit, and one that is off none.
+ * the group that they are in, by prctl(2), and while their thread runs.  One
+ * that is on again has to count every hit, and one that is off none.
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "perf_event.h"
 #include "probes.h"
@@ -413,6 +415,204 @@ TEST_F(perf_prctl, not_what_ptrace_has_armed)
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 2));
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 	ASSERT_EQ(0, tracee_expect_exit(t));
+}
+
+/*
+ * Events of a thread that does not stand still for it: where it runs at that
+ * moment, its registers are changed by an interrupt to its CPU
+ * (event_function_call() and perf_install_in_context() in
+ * kernel/events/core.c).  Which store was the last before a change cannot be
+ * known, but those well before and well behind it can.
+ */
+#define BUSY_STORES	50	/* that must be made on either side */
+#define BUSY_ROUNDS	12
+
+struct busy {
+	unsigned long n;	/* of the store that is made, or about to be */
+	int told;
+	unsigned int word;
+	unsigned int other;
+};
+
+FIXTURE(perf_busy) {
+	struct perf_event_attr attr;
+	struct busy *busy;
+	pid_t child;
+};
+
+FIXTURE_VARIANT(perf_busy) {
+	bool own_cpu;
+	bool moves;
+};
+
+FIXTURE_VARIANT_ADD(perf_busy, on_another_cpu) { .own_cpu = true };
+FIXTURE_VARIANT_ADD(perf_busy, on_this_cpu) { .own_cpu = false };
+FIXTURE_VARIANT_ADD(perf_busy, on_the_move) { .moves = true };
+
+static void be_busy(struct busy *b, bool moves)
+{
+	int cpus[64], n = allowed_cpus(cpus, 64);
+
+	while (!__atomic_load_n(&b->told, __ATOMIC_ACQUIRE)) {
+		__atomic_add_fetch(&b->n, 1, __ATOMIC_SEQ_CST);
+		probe_store4(&b->word, 1);
+		if (moves && !(b->n % 16))
+			pin_to_cpu(0, cpus[b->n / 16 % n]);
+	}
+}
+
+FIXTURE_SETUP(perf_busy)
+{
+	int cpus[64], n = allowed_cpus(cpus, 64);
+
+	if (!perf_usable(_metadata))
+		return;
+	self->busy = shared_alloc(sizeof(*self->busy));
+	self->attr = perf_attr(HW_BREAKPOINT_W, &self->busy->word, 4);
+	ASSERT_EQ(0, pin_to_cpu(0, cpus[0]));
+	self->child = fork();
+	ASSERT_LE(0, self->child);
+	if (!self->child) {
+		if (variant->moves || variant->own_cpu)
+			pin_to_cpu(0, cpus[n - 1]);
+		be_busy(self->busy, variant->moves);
+		_exit(0);
+	}
+}
+
+FIXTURE_TEARDOWN(perf_busy)
+{
+	__atomic_store_n(&self->busy->told, 1, __ATOMIC_RELEASE);
+	waitpid(self->child, NULL, 0);
+}
+
+static unsigned long stores(struct busy *b)
+{
+	return __atomic_load_n(&b->n, __ATOMIC_SEQ_CST);
+}
+
+/* Wait for some more stores; false if there are none, since it has died */
+static bool some_more(struct busy *b, pid_t child)
+{
+	unsigned long n = stores(b);
+
+	while (stores(b) < n + BUSY_STORES) {
+		if (waitpid(child, NULL, WNOHANG))
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+/*
+ * Between two changes, that came between two readings each: at least the
+ * stores that were begun behind the first and ended before the second must
+ * have been counted, and at most those that may have been.
+ */
+struct change {
+	unsigned long before, behind;
+};
+
+static bool fits(unsigned long long count, const struct change *on,
+		 const struct change *off)
+{
+	unsigned long least = off->before - on->behind - 1;
+	unsigned long most = off->behind - on->before + 1;
+
+	if (count >= least && count <= most)
+		return true;
+	fprintf(stderr, "# counted %llu of %lu to %lu stores\n", count, least,
+		most);
+	return false;
+}
+
+#define CHANGE(c, what)							\
+	do {								\
+		struct change *c_ = (c);				\
+									\
+		c_->before = stores(self->busy);			\
+		ASSERT_EQ(0, what);					\
+		c_->behind = stores(self->busy);			\
+	} while (0)
+
+TEST_F(perf_busy, opened)
+{
+	struct change open, read;
+	unsigned long long count;
+	unsigned int i;
+	int fd;
+
+	for (i = 0; i < BUSY_ROUNDS; i++) {
+		open.before = stores(self->busy);
+		fd = perf_try(&self->attr, self->child, -1);
+		open.behind = stores(self->busy);
+		ASSERT_LE(0, fd);
+		ASSERT_TRUE(some_more(self->busy, self->child));
+		read.before = stores(self->busy);
+		count = perf_count(fd);
+		read.behind = stores(self->busy);
+		ASSERT_TRUE(fits(count, &open, &read)) {
+			TH_LOG("opened for the %uth time", i + 1);
+		}
+		close(fd);
+	}
+}
+
+TEST_F(perf_busy, enabled_and_disabled)
+{
+	unsigned long long before = 0, count;
+	struct change on, off;
+	unsigned int i;
+	int fd;
+
+	self->attr.disabled = 1;
+	fd = perf_try(&self->attr, self->child, -1);
+	ASSERT_LE(0, fd);
+	for (i = 0; i < BUSY_ROUNDS; i++) {
+		CHANGE(&on, ioctl(fd, PERF_EVENT_IOC_ENABLE, 0));
+		ASSERT_TRUE(some_more(self->busy, self->child));
+		CHANGE(&off, ioctl(fd, PERF_EVENT_IOC_DISABLE, 0));
+		count = perf_count(fd);
+		ASSERT_TRUE(fits(count - before, &on, &off)) {
+			TH_LOG("enabled for the %uth time", i + 1);
+		}
+		ASSERT_TRUE(some_more(self->busy, self->child));
+		ASSERT_EQ(count, perf_count(fd)) {
+			TH_LOG("disabled for the %uth time", i + 1);
+		}
+		before = count;
+	}
+	close(fd);
+}
+
+/* From what it stores to something else, and back */
+TEST_F(perf_busy, moved_to_another_address)
+{
+	unsigned long long before = 0, count;
+	struct change on, off;
+	unsigned int i;
+	int fd;
+
+	CHANGE(&on, ((fd = perf_try(&self->attr, self->child, -1)) < 0));
+	for (i = 0; i < BUSY_ROUNDS; i++) {
+		ASSERT_TRUE(some_more(self->busy, self->child));
+		self->attr.bp_addr = (unsigned long)&self->busy->other;
+		CHANGE(&off, ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES,
+				   &self->attr));
+		count = perf_count(fd);
+		ASSERT_TRUE(fits(count - before, &on, &off)) {
+			TH_LOG("there for the %uth time", i + 1);
+		}
+		ASSERT_TRUE(some_more(self->busy, self->child));
+		ASSERT_EQ(count, perf_count(fd)) {
+			TH_LOG("gone for the %uth time", i + 1);
+		}
+		before = count;
+		self->attr.bp_addr = (unsigned long)&self->busy->word;
+		CHANGE(&on, ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES,
+				  &self->attr));
+	}
+	close(fd);
 }
 
 TEST_HARNESS_MAIN
