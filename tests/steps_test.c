@@ -14,6 +14,7 @@
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -222,6 +223,58 @@ TEST_F(steps, along_execute_breakpoints)
 			TH_LOG("slot %u", i);
 		}
 	}
+	ASSERT_EQ(0, tracee_expect_sync(t, 3));
+}
+
+#define FLAGS	offsetof(struct user, regs.eflags)
+#define TF	0x100
+
+/*
+ * The flag by which the kernel steps is the kernel's (get_flags() and
+ * set_flags() in arch/x86/kernel/ptrace.c): the tracer does not see it, and
+ * what it writes does not end the stepping.
+ */
+TEST_F(steps, flag_is_not_shown)
+{
+	struct tracee *t = &self->t;
+	unsigned int i;
+	long flags;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_nops_at));
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, step_nops_at, 1));
+	for (i = 1; i <= 4; i++) {
+		ASSERT_EQ(0, expect_step(t, step_nops_at + i, 1));
+		flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
+		ASSERT_EQ(0, flags & TF) {
+			TH_LOG("step %u: eflags %#lx", i, flags);
+		}
+		ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, FLAGS, flags));
+	}
+	ASSERT_EQ(0, tracee_expect_sync(t, 3));
+}
+
+/* One that the tracer sets itself is the tracee's, and stays until it is not */
+TEST_F(steps, flag_of_the_tracee)
+{
+	struct tracee *t = &self->t;
+	struct trap trap = { .step = true, .progress = 1 };
+	unsigned int i;
+	long flags;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_nops_at));
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, step_nops_at, 1));
+	ASSERT_EQ(0, expect_step(t, step_nops_at + 1, 1));
+	flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
+	ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, FLAGS, flags | TF));
+	for (i = 2; i <= 4; i++) {
+		trap.ip = step_nops_at + i;
+		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
+		flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
+		ASSERT_EQ(TF, flags & TF) {
+			TH_LOG("trap %u: eflags %#lx", i, flags);
+		}
+	}
+	ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, FLAGS, flags & ~TF));
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 }
 
