@@ -8,8 +8,8 @@
 # They are compiled in and off; include/linux/hwbp_fault.h and
 # kernel/events/hwbp_fault.c, which come from here, say how one is switched on.
 # The edits are semantic patches, one file of them for each kernel file (or two)
-# named in the patch's "Files:" line; a file that this kernel does not have is
-# passed over. What counts is that in the end every fault of the list has a
+# named in the patch's "Files:" line, and sed scripts where a function cannot be
+# parsed; a file that this kernel does not have is passed over. What counts is that in the end every fault of the list has a
 # site: one that has none is an error that names it.
 #
 # A tree that has the same faults already is left as it is. One that has others
@@ -32,7 +32,7 @@ command -v spatch >/dev/null || die "spatch is missing (Debian: coccinelle)"
 
 names=$(sed -n 's/^\([a-z][a-z0-9_]*\)[[:space:]].*/\1/p' "$here/list")
 # Flags and descriptions may change without another kernel.
-stamp=$({ cat "$here"/*.cocci "$here"/hwbp_fault.[ch] && echo "$names"; } |
+stamp=$({ cat "$here"/*.cocci "$here"/*.sed "$here"/hwbp_fault.[ch] && echo "$names"; } |
 	sha256sum | cut -d' ' -f1)
 if [ -f "$src/.hwbp_fault" ]; then
 	[ "$(cat "$src/.hwbp_fault")" = "$stamp" ] && exit 0
@@ -54,12 +54,15 @@ echo "obj-y += hwbp_fault.o" >>"$src/kernel/events/Makefile"
 log=$src/hwbp_fault.log
 : >"$log"
 sites=
-for patch in "$here"/*.cocci; do
-	files=$(sed -n 's,^// Files: ,,p' "$patch")
+for patch in "$here"/*.cocci "$here"/*.sed; do
+	files=$(sed -n 's,^[/#]* Files: ,,p' "$patch")
 	for file in $files; do
 		[ -f "$src/$file" ] || continue
-		spatch --very-quiet --no-includes --in-place \
-			--sp-file "$patch" "$src/$file" >>"$log" 2>&1 ||
+		case $patch in
+		*.sed) sed -i -f "$patch" "$src/$file" ;;
+		*) spatch --very-quiet --no-includes --in-place \
+			--sp-file "$patch" "$src/$file" ;;
+		esac >>"$log" 2>&1 ||
 			die "${patch##*/} does not apply to $file, see $log"
 		grep -q 'hwbp_fault' "$src/$file" || continue
 		sed -i '0,/^#include/s//#include <linux\/hwbp_fault.h>\n&/' \
