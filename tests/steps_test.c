@@ -59,6 +59,14 @@ DEFINE_PROBE(step_own, "pushf\n\torl $0x100, (" PROBE_SP ")\n\tpopf", "nop",
 /* Where it stands at each trap, in bytes from step_own_at; a store before 4 */
 static const unsigned int own_trap[] = { 1, 2, 4, 5, 6, 13, 14 };
 
+/*
+ * TF set by one instruction of two bytes, or by the second of two: 48 is a REX
+ * prefix, or dec
+ */
+DECLARE_PROBE(step_popf);
+DEFINE_PROBE(step_popf, "pushf\n\torl $0x100, (" PROBE_SP ")",
+	     ".byte 0x48, 0x9d", "nop\n\tnop\n\tnop\n\tnop");
+
 /* A system call that does nothing: getpid() */
 DECLARE_PROBE(step_syscall);
 DEFINE_PROBE(step_syscall, PROBE_GETPID, PROBE_SYSCALL, "nop\n\tnop");
@@ -228,6 +236,11 @@ TEST_F(steps, along_execute_breakpoints)
 
 #define FLAGS	offsetof(struct user, regs.eflags)
 #define TF	0x100
+
+static long trap_flag(struct tracee *t)
+{
+	return ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL) & TF;
+}
 
 /*
  * The flag by which the kernel steps is the kernel's (get_flags() and
@@ -422,6 +435,16 @@ static void own_steps(struct tracee *t)
 	}
 }
 
+static void pop_flags(struct tracee *t)
+{
+	for (;;) {
+		*t->progress = 1;
+		step_popf(NULL, 0);
+		*t->progress = 2;
+		tracee_sync();
+	}
+}
+
 static void handle_signals(struct tracee *t)
 {
 	struct sigaction action = {
@@ -582,6 +605,43 @@ static int expect_own(struct tracee *t, unsigned int n, unsigned int slots)
 }
 
 /* Execute breakpoints, hit between the program's own steps */
+/*
+ * A step over the popf that sets it: the flag is the program's from there on,
+ * and no step or continue takes it away (is_setting_trap_flag() in
+ * arch/x86/kernel/step.c).  What just looks like that popf is none.
+ */
+TEST_F(step_bodies, over_the_setting_of_the_trap_flag)
+{
+	struct trap trap = { .step = true, .progress = 1 };
+	struct tracee *t = &self->t;
+	unsigned int i, round;
+	long flags;
+
+	if (!run(_metadata, t, pop_flags))
+		return;
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_popf_at));
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, step_popf_at, 1));
+#ifndef __x86_64__
+		ASSERT_EQ(0, expect_step(t, step_popf_at + 1, 1));
+		ASSERT_EQ(0, trap_flag(t));
+#endif
+		ASSERT_EQ(0, expect_step(t, step_popf_next, 1));
+		ASSERT_EQ(TF, trap_flag(t));
+		ASSERT_EQ(0, expect_step(t, step_popf_next + 1, 1));
+		ASSERT_EQ(TF, trap_flag(t));
+		for (i = 2; i <= 3; i++) {
+			trap.ip = step_popf_next + i;
+			ASSERT_EQ(0, tracee_expect_trap(t, &trap));
+			ASSERT_EQ(TF, trap_flag(t));
+		}
+		flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
+		ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, FLAGS,
+				    flags & ~TF));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+}
+
 TEST_F(step_bodies, own_trap_flag_and_execute_breakpoint)
 {
 	struct tracee *t = &self->t;
