@@ -76,7 +76,7 @@ lost_trap_stops_it()
 	done
 	lose=
 	cp "$tmp/out" "$tmp/record"
-	[ "$rc" -eq 1 ] && [ $(($(date +%s) - begin)) -lt 30 ] &&
+	[ "$rc" -eq 1 ] && [ $(($(date +%s) - begin)) -lt 55 ] &&
 		grep -q '^not ok 1 soak' "$tmp/out" &&
 		grep -qE ' [1-9][0-9]* missed,' "$tmp/out"
 }
