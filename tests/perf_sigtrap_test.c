@@ -549,6 +549,27 @@ TEST_F(perf_sigtrap_for, refused_modify_keeps_sig_data)
 	ASSERT_EQ(0, wrong());
 }
 
+/* A modify reaches the events that children have inherited, sig_data and all */
+TEST_F(perf_sigtrap_for, modify_reaches_children)
+{
+	struct held child;
+	int fd;
+
+	self->attr.inherit = 1;
+	fd = perf_try(&self->attr, 0, -1);
+	ASSERT_LE(0, fd);
+	/* What the child is to expect */
+	trap.addr = area;
+	trap.data = 1;
+	ASSERT_EQ(0, held_start(&child, hit_and_check, area));
+	self->attr.bp_addr = (unsigned long)area;
+	self->attr.sig_data = 1;
+	ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES, &self->attr));
+	ASSERT_EQ(0, held_release(&child));
+	ASSERT_EQ(20, perf_count(fd));
+	close(fd);
+}
+
 static void hit_other(void)
 {
 	if (signals() % 2)
