@@ -368,6 +368,8 @@ static int bout(unsigned int nr, struct tracer *me)
 static void trace(unsigned int nr)
 {
 	struct tracer *me = &tracers[nr];
+	unsigned long long state = opt.seed;
+	unsigned int i;
 
 	/*
 	 * The end is told by the parent, also where a terminal tells us all: a
@@ -378,7 +380,8 @@ static void trace(unsigned int nr)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	tracee_events_shown = TRACEE_EVENTS;
-	me->seed = opt.seed ^ (nr + 1) * 0x9e3779b97f4a7c15ULL;
+	for (i = 0; i <= nr; i++)
+		me->seed = draw(&state, ~0ULL);
 	for (;;) {
 		int err;
 
