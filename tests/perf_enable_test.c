@@ -93,7 +93,7 @@ FIXTURE_TEARDOWN(perf_limit)
 TEST_F(perf_limit, enables_for_so_many)
 {
 	enum { LIMIT = 5 };
-	int i;
+	unsigned int i;
 
 	store(1);
 	ASSERT_EQ(0, perf_count(self->fd));
@@ -102,7 +102,7 @@ TEST_F(perf_limit, enables_for_so_many)
 		store(1);
 		ASSERT_EQ(i < LIMIT ? POLL_IN : POLL_HUP,
 			  signal_of(SIGRTMIN, self->fd, TRACEE_WATCHDOG)) {
-			TH_LOG("hit %d of %d", i, LIMIT);
+			TH_LOG("hit %u of %d", i, LIMIT);
 		}
 		ASSERT_EQ(i, perf_count(self->fd));
 	}
