@@ -7,6 +7,7 @@
 #include <linux/hw_breakpoint.h>
 #include <linux/membarrier.h>
 #include <linux/perf_event.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,19 @@
 #include "probes.h"
 
 #define COMPANY_PAGE	4096
+
+/*
+ * The end of a company that cannot go on: not before it is told to end, as the
+ * tracer, whose child it is too, waits for its tracees until then
+ */
+static void end(struct company *c, int code)
+{
+	/* For company_came() */
+	++*c->done;
+	while (!__atomic_load_n(c->told, __ATOMIC_RELAXED))
+		poll(NULL, 0, 1);
+	_exit(code);
+}
 
 static void forks(struct company *c)
 {
@@ -83,7 +97,7 @@ static void timers(struct company *c)
 	signal(SIGUSR1, nothing);
 	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
 	    timer_settime(timer, 0, &often, NULL))
-		_exit(1);
+		end(c, 1);
 	while (!__atomic_load_n(c->told, __ATOMIC_RELAXED)) {
 		pause();
 		++*c->done;
@@ -128,7 +142,7 @@ static void attaches(struct company *c)
 		    (!ptrace(PTRACE_SEIZE, tid, NULL, NULL) ||
 		     !ptrace(PTRACE_ATTACH, tid, NULL, NULL) ||
 		     !ptrace(PTRACE_POKEUSER, tid, dr_offset(7), NULL)))
-			_exit(1);
+			end(c, 1);
 	}
 }
 
@@ -166,13 +180,13 @@ static void perf_events(struct company *c)
 		fd = open_breakpoint(&m->area[0].written, 0, -1);
 	} while (slots_may_come_back(fd));
 	if (fd < 0)
-		_exit(fd == -EACCES || fd == -EPERM ? COMPANY_CANNOT : 1);
+		end(c, fd == -EACCES || fd == -EPERM ? COMPANY_CANNOT : 1);
 	for (i = 0; i < 10; i++)
 		probe_store4(&m->area[0].written, i);
 	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
 		fprintf(stderr, "# perf event beside tracees: %llu of 10\n",
 			count);
-		_exit(1);
+		end(c, 1);
 	}
 	close(fd);
 }
@@ -345,9 +359,9 @@ static void freezes(struct company *c)
 
 	if (!*f.dir) {
 		if (!make_freezer(&f))
-			_exit(COMPANY_CANNOT);
+			end(c, COMPANY_CANNOT);
 		if (guard(&fd, freezer_away, &f) < 0)
-			_exit(1);
+			end(c, 1);
 		put_in(c, f.procs);
 	}
 	write_file(f.state, f.freeze);
@@ -383,9 +397,9 @@ static void cpusets(struct company *c)
 	if (!n) {
 		n = allowed_cpus(cpus, 64);
 		if (!make_cpuset(&set))
-			_exit(COMPANY_CANNOT);
+			end(c, COMPANY_CANNOT);
 		if (guard(&fd, cpuset_away, &set) < 0)
-			_exit(1);
+			end(c, 1);
 	}
 	snprintf(text, sizeof(text), "%d", cpus[*c->done % n]);
 	write_file(set.cpus, text);
@@ -416,13 +430,13 @@ static void cpu_events(struct company *c)
 		fd = open_breakpoint(&word, -1, cpus[*c->done % n]);
 	} while (slots_may_come_back(fd));
 	if (fd < 0)
-		_exit(COMPANY_CANNOT);
+		end(c, COMPANY_CANNOT);
 	for (i = 0; i < 10; i++)
 		probe_store4(&word, i);
 	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
 		fprintf(stderr, "# perf event of CPU %d beside tracees: %llu of 10\n",
 			cpus[*c->done % n], count);
-		_exit(1);
+		end(c, 1);
 	}
 	close(fd);
 }
@@ -468,9 +482,9 @@ static void hotplug(struct company *c)
 
 	if (!*h.path) {
 		if (find_hotplug(&h))
-			_exit(COMPANY_CANNOT);
+			end(c, COMPANY_CANNOT);
 		if (guard(&fd, cpu_back, &h) < 0)
-			_exit(1);
+			end(c, 1);
 	}
 	/* Busy, or for good: the next time, or never */
 	if (write_file(h.path, "0"))
@@ -494,6 +508,7 @@ static void hotplug(struct company *c)
  */
 struct takeover {
 	pid_t tid;
+	int killed, seized;
 	unsigned long n, stores;
 	unsigned int word;
 	unsigned char by_tracer[TAKEOVER_STORES + 1];
@@ -509,6 +524,13 @@ static void see_for_oneself(int sig, siginfo_t *info, void *context)
 		takeover->by_itself[takeover->n]++;
 }
 
+static void wait_for(const int *flag)
+{
+	while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
+		sched_yield();
+}
+
+/* However slow the others are: some stores are for each of the three times */
 static void store_to_the_end(struct tracee *t)
 {
 	struct sigaction action = {
@@ -520,6 +542,10 @@ static void store_to_the_end(struct tracee *t)
 	prctl(PR_SET_PDEATHSIG, 0);
 	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
 	while (takeover->n < takeover->stores) {
+		if (takeover->n == takeover->stores / 2)
+			wait_for(&takeover->killed);
+		if (takeover->n == takeover->stores * 3 / 4)
+			wait_for(&takeover->seized);
 		takeover->n++;
 		probe_store4(&takeover->word, takeover->n);
 	}
@@ -549,9 +575,12 @@ static int trace_until_killed(int tell)
 	if (write(tell, &t.tid, sizeof(t.tid)) != sizeof(t.tid))
 		return 1;
 	for (;;) {
-		if (tracee_cont(&t) || tracee_wait(&t, &s) ||
-		    s.info.si_code != TRAP_HWBKPT)
+		if (tracee_cont(&t) || tracee_wait(&t, &s))
 			return 1;
+		if (s.info.si_code != TRAP_HWBKPT) {
+			tracee_report(&t, &s, "not a hit");
+			return 1;
+		}
 		takeover->by_tracer[takeover->n]++;
 	}
 }
@@ -571,8 +600,10 @@ static bool kill_in_mid_storm(pid_t first)
 		sched_yield();
 	}
 	kill(first, SIGKILL);
-	if (waitpid(first, &status, 0) == first && WIFSIGNALED(status))
+	if (waitpid(first, &status, 0) == first && WIFSIGNALED(status)) {
+		__atomic_store_n(&takeover->killed, 1, __ATOMIC_RELEASE);
 		return true;
+	}
 	fprintf(stderr, "# the first tracer ended: wait status %#x\n", status);
 	return false;
 }
@@ -587,6 +618,7 @@ static bool trace_to_the_end(pid_t tid)
 		perror("# PTRACE_SEIZE of a killed tracer's tracee");
 		return false;
 	}
+	__atomic_store_n(&takeover->seized, 1, __ATOMIC_RELEASE);
 	while (waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status)) {
 		if (WSTOPSIG(status) == SIGSTOP)
 			return true;
@@ -665,9 +697,8 @@ int take_over(unsigned long stores)
 
 static void takeovers(struct company *c)
 {
-	(void)c;
 	if (take_over(TAKEOVER_STORES / 10))
-		_exit(1);
+		end(c, 1);
 }
 
 const struct company_kind company_kinds[COMPANY_KINDS] = {

@@ -575,10 +575,12 @@ int main(int argc, char **argv)
 	sigaction(SIGHUP, &action, NULL);
 	begin = now();
 	for (i = 0; i < opt.tracers; i++) {
-		tracers[i].pid = fork();
-		if (!tracers[i].pid)
+		/* The child must not write into what is shared */
+		pid = fork();
+		if (!pid)
 			trace(i);
-		if (tracers[i].pid < 0) {
+		tracers[i].pid = pid;
+		if (pid < 0) {
 			fprintf(stderr, "# fork: %s\n", strerror(errno));
 			bad = true;
 			tell(0);
