@@ -449,14 +449,13 @@ FIXTURE_VARIANT_ADD(perf_busy, on_another_cpu) { .own_cpu = true };
 FIXTURE_VARIANT_ADD(perf_busy, on_this_cpu) { .own_cpu = false };
 FIXTURE_VARIANT_ADD(perf_busy, on_the_move) { .moves = true };
 
-static void be_busy(struct busy *b, bool moves)
+/* To the next of @n CPUs every now and then; 0 where it is to stay */
+static void be_busy(struct busy *b, const int *cpus, int n)
 {
-	int cpus[64], n = allowed_cpus(cpus, 64);
-
 	while (!__atomic_load_n(&b->told, __ATOMIC_ACQUIRE)) {
 		__atomic_add_fetch(&b->n, 1, __ATOMIC_SEQ_CST);
 		probe_store4(&b->word, 1);
-		if (moves && !(b->n % 16))
+		if (n && !(b->n % 16))
 			pin_to_cpu(0, cpus[b->n / 16 % n]);
 	}
 }
@@ -475,7 +474,8 @@ FIXTURE_SETUP(perf_busy)
 	if (!self->child) {
 		if (variant->moves || variant->own_cpu)
 			pin_to_cpu(0, cpus[n - 1]);
-		be_busy(self->busy, variant->moves);
+		/* Asked for here, they would be the one that it is on */
+		be_busy(self->busy, cpus, variant->moves ? n : 0);
 		_exit(0);
 	}
 }
