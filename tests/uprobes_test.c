@@ -56,16 +56,13 @@ static int open_uprobe(const void *addr, pid_t tid)
 		.config2 = file_offset(addr),
 	};
 	FILE *f = fopen(TYPE_FILE, "re");
-	int fd;
 
 	if (!f)
 		return -ENOENT;
 	if (fscanf(f, "%u", &attr.type) != 1)
 		attr.type = PERF_TYPE_MAX;
 	fclose(f);
-	fd = syscall(SYS_perf_event_open, &attr, tid, -1, -1,
-		     PERF_FLAG_FD_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	return perf_try_once(&attr, tid, -1);
 }
 
 FIXTURE(uprobe) {
@@ -103,37 +100,31 @@ TEST_F(uprobe, alone)
 	ASSERT_EQ(VISITS, perf_count(self->fd));
 }
 
-/* Each slot in turn, in front of the int3 */
-TEST_F(uprobe, execute_breakpoint_on_it)
+/* An execute breakpoint at @at in each slot in turn, hit at each visit */
+static void hit_at(struct __test_metadata *_metadata, struct tracee *t,
+		   const void *at)
 {
-	struct tracee *t = &self->t;
 	unsigned long n;
 
 	for (n = 0; n < VISITS; n++) {
 		ASSERT_EQ(0, tracee_disarm_all(t));
-		ASSERT_EQ(0, tracee_arm(t, n % DR_SLOTS, BP_EXECUTE, 1,
-					probe_store4_at));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
-					       probe_store4_at, n));
+		ASSERT_EQ(0, tracee_arm(t, n % DR_SLOTS, BP_EXECUTE, 1, at));
+		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS, at, n));
 	}
 	ASSERT_EQ(0, tracee_expect_sync(t, VISITS));
+}
+
+/* In front of the int3 */
+TEST_F(uprobe, execute_breakpoint_on_it)
+{
+	hit_at(_metadata, &self->t, probe_store4_at);
 	ASSERT_EQ(VISITS, perf_count(self->fd));
 }
 
 /* And where the kernel goes on behind its step */
 TEST_F(uprobe, execute_breakpoint_behind_it)
 {
-	struct tracee *t = &self->t;
-	unsigned long n;
-
-	for (n = 0; n < VISITS; n++) {
-		ASSERT_EQ(0, tracee_disarm_all(t));
-		ASSERT_EQ(0, tracee_arm(t, n % DR_SLOTS, BP_EXECUTE, 1,
-					probe_store4_next));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n % DR_SLOTS,
-					       probe_store4_next, n));
-	}
-	ASSERT_EQ(0, tracee_expect_sync(t, VISITS));
+	hit_at(_metadata, &self->t, probe_store4_next);
 	ASSERT_EQ(VISITS, perf_count(self->fd));
 }
 
