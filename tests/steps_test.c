@@ -242,6 +242,14 @@ static long trap_flag(struct tracee *t)
 	return ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL) & TF;
 }
 
+static long set_trap_flag(struct tracee *t, bool on)
+{
+	long flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
+
+	return ptrace(PTRACE_POKEUSER, t->tid, FLAGS,
+		      on ? flags | TF : flags & ~TF);
+}
+
 /*
  * The flag by which the kernel steps is the kernel's (get_flags() and
  * set_flags() in arch/x86/kernel/ptrace.c): the tracer does not see it, and
@@ -272,22 +280,19 @@ TEST_F(steps, flag_of_the_tracee)
 	struct tracee *t = &self->t;
 	struct trap trap = { .step = true, .progress = 1 };
 	unsigned int i;
-	long flags;
 
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_nops_at));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, step_nops_at, 1));
 	ASSERT_EQ(0, expect_step(t, step_nops_at + 1, 1));
-	flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
-	ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, FLAGS, flags | TF));
+	ASSERT_EQ(0, set_trap_flag(t, true));
 	for (i = 2; i <= 4; i++) {
 		trap.ip = step_nops_at + i;
 		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
-		flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
-		ASSERT_EQ(TF, flags & TF) {
-			TH_LOG("trap %u: eflags %#lx", i, flags);
+		ASSERT_EQ(TF, trap_flag(t)) {
+			TH_LOG("trap %u", i);
 		}
 	}
-	ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, FLAGS, flags & ~TF));
+	ASSERT_EQ(0, set_trap_flag(t, false));
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 }
 
@@ -604,7 +609,6 @@ static int expect_own(struct tracee *t, unsigned int n, unsigned int slots)
 	return tracee_expect_trap(t, &trap);
 }
 
-/* Execute breakpoints, hit between the program's own steps */
 /*
  * A step over the popf that sets it: the flag is the program's from there on,
  * and no step or continue takes it away (is_setting_trap_flag() in
@@ -615,7 +619,6 @@ TEST_F(step_bodies, over_the_setting_of_the_trap_flag)
 	struct trap trap = { .step = true, .progress = 1 };
 	struct tracee *t = &self->t;
 	unsigned int i, round;
-	long flags;
 
 	if (!run(_metadata, t, pop_flags))
 		return;
@@ -635,13 +638,12 @@ TEST_F(step_bodies, over_the_setting_of_the_trap_flag)
 			ASSERT_EQ(0, tracee_expect_trap(t, &trap));
 			ASSERT_EQ(TF, trap_flag(t));
 		}
-		flags = ptrace(PTRACE_PEEKUSER, t->tid, FLAGS, NULL);
-		ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, FLAGS,
-				    flags & ~TF));
+		ASSERT_EQ(0, set_trap_flag(t, false));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
 }
 
+/* Execute breakpoints, hit between the program's own steps */
 TEST_F(step_bodies, own_trap_flag_and_execute_breakpoint)
 {
 	struct tracee *t = &self->t;
