@@ -26,11 +26,11 @@ soak()
 	return $rc
 }
 
-# choices SEED NAME [TRACEES]: those of each of two tracers, in $tmp/NAME.0 and .1.
+# choices SEED NAME: those of each of two tracers, in $tmp/NAME.0 and .1.
 # How many bouts fit into the time is chance.
 choices()
 {
-	soak 3 --tracers 2 --tracees "${3:-4}" --seed "$1" --keep-going --choices
+	soak 3 --tracers 2 --seed "$1" --keep-going --choices
 	for tracer in 0 1; do
 		grep "^# tracer $tracer, bout [0-9]*:" "$tmp/soak.out" >"$tmp/$2.$tracer"
 		[ "$(wc -l <"$tmp/$2.$tracer")" -ge 2 ] || return 1
@@ -40,10 +40,7 @@ choices()
 # same A B: as far as the shorter of the two goes
 same()
 {
-	n=$(cat "$1" "$2" | wc -l)
-	for f; do
-		[ "$(wc -l <"$f")" -ge "$n" ] || n=$(wc -l <"$f")
-	done
+	n=$(for f; do wc -l <"$f"; done | sort -n | head -n 1)
 	head -n "$n" "$1" >"$tmp/a"
 	head -n "$n" "$2" >"$tmp/b"
 	cmp "$tmp/a" "$tmp/b"

@@ -9,8 +9,9 @@
 # kernel/events/hwbp_fault.c, which come from here, say how one is switched on.
 # The edits are semantic patches, one file of them for each kernel file (or two)
 # named in the patch's "Files:" line, and sed scripts where a function cannot be
-# parsed; a file that this kernel does not have is passed over. What counts is that in the end every fault of the list has a
-# site: one that has none is an error that names it.
+# parsed; a file that this kernel does not have is passed over. What counts is
+# that in the end every fault of the list has a site: one that has none is an
+# error that names it.
 #
 # A tree that has the same faults already is left as it is. One that has others
 # is refused: unpack it again.
