@@ -41,6 +41,24 @@ static void end(struct company *c, int code)
 	_exit(code);
 }
 
+/* A tracee's thread, or 0: one that has ended is no more a thread */
+static pid_t live_tid(const struct company *c, unsigned int i)
+{
+	pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+
+	return tid > 0 ? tid : 0;
+}
+
+/* CPU number @i of those that there are at the first call, round and round */
+static int some_cpu(unsigned long i)
+{
+	static int cpus[64], n;
+
+	if (!n)
+		n = allowed_cpus(cpus, 64);
+	return cpus[i % n];
+}
+
 static void forks(struct company *c)
 {
 	pid_t pid = fork();
@@ -119,10 +137,10 @@ static void stops(struct company *c)
 	unsigned int i;
 
 	for (i = 0; i < c->n; i++) {
-		/* One that has ended is no more a thread, and 0 is all of us */
-		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+		pid_t tid = live_tid(c, i);
 
-		if (tid > 0) {
+		/* 0 would be all of us */
+		if (tid) {
 			kill(tid, SIGSTOP);
 			kill(tid, SIGCONT);
 		}
@@ -136,9 +154,9 @@ static void attaches(struct company *c)
 	unsigned int i;
 
 	for (i = 0; i < c->n; i++) {
-		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+		pid_t tid = live_tid(c, i);
 
-		if (tid > 0 &&
+		if (tid &&
 		    (!ptrace(PTRACE_SEIZE, tid, NULL, NULL) ||
 		     !ptrace(PTRACE_ATTACH, tid, NULL, NULL) ||
 		     !ptrace(PTRACE_POKEUSER, tid, dr_offset(7), NULL)))
@@ -168,27 +186,42 @@ int open_breakpoint(const void *addr, pid_t pid, int cpu)
 	return fd < 0 ? -errno : fd;
 }
 
+static int open_patiently(const void *addr, pid_t pid, int cpu)
+{
+	int fd;
+
+	do {
+		fd = open_breakpoint(addr, pid, cpu);
+	} while (slots_may_come_back(fd));
+	return fd;
+}
+
+/* Ten stores to what a fresh event watches, and it has counted them */
+static void check_count(struct company *c, int fd, unsigned int *word, int cpu)
+{
+	unsigned long long count = 0;
+	unsigned int i;
+
+	for (i = 0; i < 10; i++)
+		probe_store4(word, i);
+	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
+		fprintf(stderr, "# perf event (CPU %d) beside tracees: %llu of 10\n",
+			cpu, count);
+		end(c, 1);
+	}
+	close(fd);
+}
+
 /* A breakpoint of its own on the words that the tracees watch, counted */
 static void perf_events(struct company *c)
 {
 	const struct crew_member *m = c->t[0].arg;
-	unsigned long long count = 0;
-	unsigned int i;
-	int fd;
+	unsigned int *word = &m->area[0].written;
+	int fd = open_patiently(word, 0, -1);
 
-	do {
-		fd = open_breakpoint(&m->area[0].written, 0, -1);
-	} while (slots_may_come_back(fd));
 	if (fd < 0)
 		end(c, fd == -EACCES || fd == -EPERM ? COMPANY_CANNOT : 1);
-	for (i = 0; i < 10; i++)
-		probe_store4(&m->area[0].written, i);
-	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
-		fprintf(stderr, "# perf event beside tracees: %llu of 10\n",
-			count);
-		end(c, 1);
-	}
-	close(fd);
+	check_count(c, fd, word, -1);
 }
 
 /**
@@ -242,6 +275,15 @@ int write_file(const char *path, const char *text)
 	return err;
 }
 
+/* Not before the last of its dead has been reaped */
+static void remove_cgroup(const char *dir)
+{
+	int i;
+
+	for (i = 0; i < 100000 && rmdir(dir) && errno == EBUSY; i++)
+		sched_yield();
+}
+
 /**
  * freezer_away() - thaw, and take away the cgroup once it is empty
  * @arg: a struct freezer; for guard()
@@ -249,12 +291,9 @@ int write_file(const char *path, const char *text)
 void freezer_away(const void *arg)
 {
 	const struct freezer *f = arg;
-	int i;
 
 	write_file(f->state, f->thaw);
-	/* Not before the last of its dead has been reaped */
-	for (i = 0; i < 100000 && rmdir(f->dir) && errno == EBUSY; i++)
-		sched_yield();
+	remove_cgroup(f->dir);
 }
 
 /**
@@ -300,10 +339,8 @@ bool make_freezer(struct freezer *f)
 void cpuset_away(const void *arg)
 {
 	const struct cpuset *c = arg;
-	int i;
 
-	for (i = 0; i < 100000 && rmdir(c->dir) && errno == EBUSY; i++)
-		sched_yield();
+	remove_cgroup(c->dir);
 }
 
 /**
@@ -372,16 +409,13 @@ static void freezes(struct company *c)
 /* Moved to the next CPU by a third process, running or stopped as it comes */
 static void moves(struct company *c)
 {
-	static int cpus[64], n;
 	unsigned int i;
 
-	if (!n)
-		n = allowed_cpus(cpus, 64);
 	for (i = 0; i < c->n; i++) {
-		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+		pid_t tid = live_tid(c, i);
 
-		if (tid > 0)
-			pin_to_cpu(tid, cpus[(*c->done + i) % n]);
+		if (tid)
+			pin_to_cpu(tid, some_cpu(*c->done + i));
 	}
 	sched_yield();
 }
@@ -389,19 +423,17 @@ static void moves(struct company *c)
 /* The same by a cpuset */
 static void cpusets(struct company *c)
 {
-	static int cpus[64], n;
 	static struct cpuset set;
 	char text[16];
 	int fd;
 
-	if (!n) {
-		n = allowed_cpus(cpus, 64);
+	if (!*set.dir) {
 		if (!make_cpuset(&set))
 			end(c, COMPANY_CANNOT);
 		if (guard(&fd, cpuset_away, &set) < 0)
 			end(c, 1);
 	}
-	snprintf(text, sizeof(text), "%d", cpus[*c->done % n]);
+	snprintf(text, sizeof(text), "%d", some_cpu(*c->done));
 	write_file(set.cpus, text);
 	if (!*c->done)
 		put_in(c, set.procs);
@@ -415,30 +447,16 @@ static void cpusets(struct company *c)
  */
 static void cpu_events(struct company *c)
 {
+	int cpu = some_cpu(*c->done), fd;
 	static unsigned int word;
-	static int cpus[64], n;
-	unsigned long long count;
-	unsigned int i;
-	int fd;
 
-	if (!n)
-		n = allowed_cpus(cpus, 64);
 	/* Elsewhere it would not be counted */
-	if (pin_to_cpu(0, cpus[*c->done % n]))
+	if (pin_to_cpu(0, cpu))
 		return;
-	do {
-		fd = open_breakpoint(&word, -1, cpus[*c->done % n]);
-	} while (slots_may_come_back(fd));
+	fd = open_patiently(&word, -1, cpu);
 	if (fd < 0)
 		end(c, COMPANY_CANNOT);
-	for (i = 0; i < 10; i++)
-		probe_store4(&word, i);
-	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
-		fprintf(stderr, "# perf event of CPU %d beside tracees: %llu of 10\n",
-			cpus[*c->done % n], count);
-		end(c, 1);
-	}
-	close(fd);
+	check_count(c, fd, &word, cpu);
 }
 
 /**
@@ -491,9 +509,9 @@ static void hotplug(struct company *c)
 		return;
 	cpu_back(&h);
 	for (i = 0; i < c->n; i++) {
-		pid_t tid = __atomic_load_n(&c->t[i].tid, __ATOMIC_RELAXED);
+		pid_t tid = live_tid(c, i);
 
-		if (tid > 0)
+		if (tid)
 			pin_to_cpu(tid, h.cpu);
 	}
 }
