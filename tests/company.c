@@ -126,9 +126,7 @@ static void timers(struct company *c)
 /* The migration threads of both CPUs, and interrupts between them */
 static void kernel_threads(struct company *c)
 {
-	int cpus[64], n = allowed_cpus(cpus, 64);
-
-	pin_to_cpu(0, cpus[*c->done % n]);
+	pin_to_cpu(0, some_cpu(*c->done));
 	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
 }
 
