@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "crew.h"
+#include "firing.h"
 #include "probes.h"
 
 /* A round; what comes after the first five is not owed a trap */
@@ -231,6 +232,9 @@ int crew_arm(struct tracee *t)
 	for (i = 0; i < DR_SLOTS - m->spare && !err; i++)
 		err = tracee_arm(t, (i + m->nr) % DR_SLOTS, want[i].type,
 				 want[i].len, want[i].addr);
+	/* Not at the first trap: the others might wait for it in vain */
+	if (!err && tracee_on_dead_type && firing_dead(BY_PTRACE, NEEDS_ALL))
+		tracee_on_dead_type();
 	return err;
 }
 

@@ -8,11 +8,13 @@
  */
 #include <cpuid.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "environment.h"
+#include "firing.h"
 
 static char kernel[200], cpu[160], hypervisor[16], cpus[64], all[512];
 
@@ -92,6 +94,37 @@ static void cpu_revision(char revision[32])
 	fclose(f);
 }
 
+/**
+ * environment_cpu_lacks() - has the kernel left a feature out?
+ * @flag: its name in the flags line of /proc/cpuinfo
+ *
+ * CPUID may promise what a kernel does not use, in a guest above all.
+ *
+ * Return: true where /proc/cpuinfo does not list it; false where it does, or
+ * cannot be read.
+ */
+bool environment_cpu_lacks(const char *flag)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	size_t size = 0, n = strlen(flag);
+	char *line = NULL, *p;
+	bool lacks = false;
+
+	while (f && getline(&line, &size, f) > 0) {
+		if (strncmp(line, "flags", 5))
+			continue;
+		for (p = line; (p = strstr(p, flag)); p += n)
+			if (p[-1] == ' ' && (p[n] == ' ' || p[n] == '\n'))
+				break;
+		lacks = !p;
+		break;
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return lacks;
+}
+
 static void find_cpu(void)
 {
 	unsigned int family, model, eax, ebx, ecx, edx;
@@ -143,6 +176,7 @@ static void find_hypervisor(void)
 
 static void __attribute__((constructor)) print_environment(void)
 {
+	char ptrace_fires[160], perf_fires[160];
 	struct utsname u = {};
 
 	/*
@@ -163,6 +197,12 @@ static void __attribute__((constructor)) print_environment(void)
 		 "kernel %s, CPU %s, hypervisor %s, CPUs %s, program %zu-bit",
 		 kernel, cpu, hypervisor, cpus, 8 * sizeof(long));
 
+	firing_probe();
+	firing_text(BY_PTRACE, ptrace_fires, sizeof(ptrace_fires));
+	firing_text(BY_PERF, perf_fires, sizeof(perf_fires));
+
 	printf("# kernel: %s\n# CPU: %s\n# hypervisor: %s\n# CPUs: %s\n# program: %zu-bit\n",
 	       kernel, cpu, hypervisor, cpus, 8 * sizeof(long));
+	printf("# ptrace breakpoints: %s\n# perf breakpoints: %s\n",
+	       ptrace_fires, perf_fires);
 }

@@ -2,40 +2,59 @@
 /*
  * Do hardware breakpoints work here at all?
  *
- * A POKEUSER that returns 0 proves nothing: gVisor accepts and ignores it,
- * SEV guests accept it and never fire.  Only a trap is proof.  So one
- * breakpoint of each type fires once, with a sentinel right behind it that
- * shows a miss at once.  If these fail, nothing else here can hold.
+ * A breakpoint that is accepted proves nothing: several hypervisors take every
+ * one, show it when it is read back, and never deliver a #DB.  Only a trap is
+ * proof.  This program says so, once for each type and way; in the others what
+ * needs a dead type is skipped.
  */
 #include "harness.h"
+#include "perf_event.h"
 #include "probes.h"
+
+static unsigned int word;
+static unsigned long sink;
 
 static void touch_once(struct tracee *t)
 {
-	unsigned long *word = t->arg;
+	unsigned long *shared = t->arg;
 
 	*t->progress = 1;
-	probe_visit(0, word, 1);
+	probe_visit(0, shared, 1);
 	*t->progress = 2;
-	probe_load4(word, 0);
+	probe_load4(shared, 0);
 	*t->progress = 3;
-	probe_store4(word, 2);
+	probe_store4(shared, 2);
 	*t->progress = 4;
 	tracee_sync();
 }
 
 FIXTURE(first_trap) {
 	struct tracee t;
-	unsigned long *word;
+	unsigned long *shared;
+};
+
+FIXTURE_VARIANT(first_trap) {
+	enum firing_by by;
+};
+
+FIXTURE_VARIANT_ADD(first_trap, ptrace) {
+	.by = BY_PTRACE,
+};
+
+FIXTURE_VARIANT_ADD(first_trap, perf) {
+	.by = BY_PERF,
 };
 
 FIXTURE_SETUP(first_trap)
 {
-	self->word = shared_alloc(sizeof(*self->word));
-	self->t.body = touch_once;
-	self->t.arg = self->word;
-	if (!start(_metadata, &self->t, TRACEE_TRACEME))
+	if (variant->by == BY_PERF) {
+		perf_usable(_metadata);
 		return;
+	}
+	self->shared = shared_alloc(sizeof(*self->shared));
+	self->t.body = touch_once;
+	self->t.arg = self->shared;
+	start(_metadata, &self->t, TRACEE_TRACEME);
 }
 
 FIXTURE_TEARDOWN(first_trap)
@@ -43,44 +62,94 @@ FIXTURE_TEARDOWN(first_trap)
 	tracee_stop(&self->t);
 }
 
+/* The verdict, in one line: it is all that many a reader will see */
+static void expect_alive(struct __test_metadata *_metadata, enum firing_by by,
+			 enum bp_type type, const char *name)
+{
+	const struct firing *f = firing_of(by, type);
+
+	if (!firing_dead(by, 1U << type))
+		return;
+	fprintf(TH_LOG_STREAM,
+		"# first_trap.%s: DEAD: accepted%s, and 0 of %u fired. Known for SEV-SNP guests, gVisor, para-virtual KVM (PVM) and some bhyve guests\n",
+		name, by == BY_PERF ? "" : f->reads_back ? ", read back right" :
+		", read back wrong", f->tried);
+	ASSERT_NE(0, f->fired);
+}
+
+/* One event of this thread counts one hit */
+static void expect_count(struct __test_metadata *_metadata,
+			 struct perf_event_attr attr)
+{
+	int fd = perf_open(_metadata, &attr, 0, -1);
+
+	ASSERT_EQ(0, perf_count(fd));
+	probe_visit(0, &sink, 1);
+	if (attr.bp_type == HW_BREAKPOINT_RW)
+		probe_load4(&word, 0);
+	else
+		probe_store4(&word, 1);
+	ASSERT_EQ(1, perf_count(fd));
+	close(fd);
+}
+
 TEST_F(first_trap, execute)
 {
+	struct tracee *t = &self->t;
 	struct trap trap = {
 		.ip = probe_target(0), .slots = 1, .progress = 1,
-		.mem = self->word, .mem_size = 4, .mem_value = 0,
+		.mem = self->shared, .mem_size = 4, .mem_value = 0,
 	};
 
-	ASSERT_EQ(0, tracee_arm(&self->t, 0, BP_EXECUTE, 1, probe_target(0)));
-	ASSERT_EQ(0, tracee_expect_trap(&self->t, &trap));
-	ASSERT_EQ(0, tracee_expect_sync(&self->t, 4));
-	ASSERT_EQ(0, tracee_expect_exit(&self->t));
+	if (variant->by == BY_PERF) {
+		expect_alive(_metadata, BY_PERF, BP_EXECUTE, "perf.execute");
+		expect_count(_metadata, perf_attr(HW_BREAKPOINT_X,
+						  probe_target(0),
+						  PERF_EXECUTE_LEN));
+		return;
+	}
+	expect_alive(_metadata, BY_PTRACE, BP_EXECUTE, "ptrace.execute");
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe_target(0)));
+	ASSERT_EQ(0, tracee_expect_trap(t, &trap));
+	ASSERT_EQ(0, tracee_expect_sync(t, 4));
+	ASSERT_EQ(0, tracee_expect_exit(t));
 }
 
 TEST_F(first_trap, write)
 {
+	struct tracee *t = &self->t;
 	struct trap trap = {
 		.ip = probe_store4_next, .slots = 1, .progress = 3,
-		.mem = self->word, .mem_size = 4, .mem_value = 2,
+		.mem = self->shared, .mem_size = 4, .mem_value = 2,
 	};
 
-	/* Armed only behind the target's own store, so that one is owed */
-	ASSERT_EQ(0, tracee_arm(&self->t, 1, BP_EXECUTE, 1, probe_load4_at));
-	ASSERT_EQ(0, tracee_expect_hit(&self->t, 2, probe_load4_at, 2));
-	ASSERT_EQ(0, tracee_arm(&self->t, 0, BP_WRITE, 4, self->word));
-	ASSERT_EQ(0, tracee_expect_trap(&self->t, &trap));
-	ASSERT_EQ(0, tracee_expect_sync(&self->t, 4));
-	ASSERT_EQ(0, tracee_expect_exit(&self->t));
+	if (variant->by == BY_PERF) {
+		expect_alive(_metadata, BY_PERF, BP_WRITE, "perf.write");
+		expect_count(_metadata, perf_attr(HW_BREAKPOINT_W, &word, 4));
+		return;
+	}
+	expect_alive(_metadata, BY_PTRACE, BP_WRITE, "ptrace.write");
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_WRITE, 4, self->shared));
+	ASSERT_EQ(0, tracee_expect_trap(t, &trap));
+	ASSERT_EQ(0, tracee_expect_sync(t, 4));
+	ASSERT_EQ(0, tracee_expect_exit(t));
 }
 
-TEST_F(first_trap, read)
+TEST_F(first_trap, read_write)
 {
-	ASSERT_EQ(0, tracee_arm(&self->t, 1, BP_EXECUTE, 1, probe_load4_at));
-	ASSERT_EQ(0, tracee_expect_hit(&self->t, 2, probe_load4_at, 2));
-	ASSERT_EQ(0, tracee_arm(&self->t, 0, BP_RW, 4, self->word));
-	ASSERT_EQ(0, tracee_expect_hit(&self->t, 1, probe_load4_next, 2));
-	ASSERT_EQ(0, tracee_expect_hit(&self->t, 1, probe_store4_next, 3));
-	ASSERT_EQ(0, tracee_expect_sync(&self->t, 4));
-	ASSERT_EQ(0, tracee_expect_exit(&self->t));
+	struct tracee *t = &self->t;
+
+	if (variant->by == BY_PERF) {
+		expect_alive(_metadata, BY_PERF, BP_RW, "perf.read_write");
+		expect_count(_metadata, perf_attr(HW_BREAKPOINT_RW, &word, 4));
+		return;
+	}
+	expect_alive(_metadata, BY_PTRACE, BP_RW, "ptrace.read_write");
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->shared));
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, 2));
+	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 3));
+	ASSERT_EQ(0, tracee_expect_sync(t, 4));
+	ASSERT_EQ(0, tracee_expect_exit(t));
 }
 
 TEST_HARNESS_MAIN

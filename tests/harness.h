@@ -12,6 +12,7 @@
 
 #include "kselftest_harness.h"
 
+#include "firing.h"
 #include "slots.h"
 #include "tracee.h"
 
@@ -32,6 +33,44 @@
 #define EXIT_SKIPPED	255
 #endif
 
+/* The test that this process runs: a process forked by it cannot skip it */
+static struct __test_metadata *running_test;
+static pid_t running_pid;
+
+static void skip_running_test(void)
+{
+	struct __test_metadata *_metadata = running_test;
+
+	if (getpid() == running_pid)
+		SKIP(_exit(EXIT_SKIPPED), FIRING_SKIP);
+}
+
+/* For skip_if_dead() and the like where there is no _metadata at hand */
+static inline void this_test_runs(struct __test_metadata *_metadata)
+{
+	running_test = _metadata;
+	running_pid = getpid();
+	tracee_on_dead_type = skip_running_test;
+}
+
+/**
+ * skip_if_dead() - skip a test that needs a type that never fires here
+ * @_metadata: the test's
+ * @by: how it asks for breakpoints
+ * @types: NEEDS_EXECUTE and the like
+ *
+ * For tests that look at stops or counts themselves, and for those whose
+ * tracers are processes of their own.  Where tracee_expect_trap() and its kin
+ * are called by the test itself they skip it.
+ */
+static inline void skip_if_dead(struct __test_metadata *_metadata,
+				enum firing_by by, unsigned int types)
+{
+	this_test_runs(_metadata);
+	if (firing_dead(by, types))
+		skip_running_test();
+}
+
 /**
  * may_go_on() - an environment that cannot trace is not a failure
  * @_metadata: the test's
@@ -50,6 +89,7 @@
 static inline bool may_go_on(struct __test_metadata *_metadata, int err,
 			     const char *what)
 {
+	this_test_runs(_metadata);
 	if (err == -EPERM || err == -EACCES || err == -ENOSYS)
 		SKIP(_exit(EXIT_SKIPPED), "%s: %s", what, strerror(-err));
 	ASSERT_EQ(0, err) {
@@ -81,7 +121,8 @@ static inline void do_nothing(struct tracee *t)
  * can_trace() - for tests whose tracers are processes of their own
  * @_metadata: the test's
  *
- * Only the test itself can skip, so it has to find out beforehand.
+ * Only the test itself can skip, so it has to find out beforehand.  Their
+ * tracees use all types of breakpoint.
  *
  * Return: false where the test is skipped and has to return.
  */
@@ -89,6 +130,7 @@ static inline bool can_trace(struct __test_metadata *_metadata)
 {
 	struct tracee t = { .body = do_nothing };
 
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_ALL);
 	if (!start(_metadata, &t, TRACEE_SEIZE))
 		return false;
 	tracee_stop(&t);

@@ -842,6 +842,7 @@ TEST_F(page, forbidden_then_allowed)
 	if (!start(_metadata, t, TRACEE_TRACEME))
 		return;
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_RW, 4, self->page));
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_RW);
 	/* Its own first store, at no label */
 	ASSERT_EQ(0, tracee_cont(t));
 	ASSERT_EQ(0, tracee_wait(t, &s));

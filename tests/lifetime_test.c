@@ -592,6 +592,7 @@ FIXTURE_VARIANT_ADD(detach, seize) {
 
 FIXTURE_SETUP(detach)
 {
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_WRITE);
 	self->f = shared_alloc(sizeof(*self->f));
 	ASSERT_EQ(0, pipe2(self->f->go, O_CLOEXEC));
 	self->t.body = stores_when_told;

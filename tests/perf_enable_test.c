@@ -30,7 +30,12 @@ static int signal_of(int sig, int fd, int seconds)
 
 	sigemptyset(&set);
 	sigaddset(&set, sig);
-	if (sigtimedwait(&set, &info, &limit) != sig || info.si_fd != fd)
+	if (sigtimedwait(&set, &info, &limit) != sig) {
+		if (seconds)
+			watchdog_lapsed();
+		return -1;
+	}
+	if (info.si_fd != fd)
 		return -1;
 	return info.si_code;
 }
@@ -83,6 +88,7 @@ FIXTURE_SETUP(perf_limit)
 		self->attr = perf_attr(HW_BREAKPOINT_W, &word, 4);
 	self->fd = open_signalling(&self->attr, SIGRTMIN);
 	ASSERT_LE(0, self->fd);
+	skip_if_dead(_metadata, BY_PERF, perf_type_of(&self->attr));
 }
 
 FIXTURE_TEARDOWN(perf_limit)
@@ -101,7 +107,7 @@ TEST_F(perf_limit, enables_for_so_many)
 	for (i = 1; i <= LIMIT; i++) {
 		store(1);
 		ASSERT_EQ(i < LIMIT ? POLL_IN : POLL_HUP,
-			  signal_of(SIGRTMIN, self->fd, TRACEE_WATCHDOG)) {
+			  signal_of(SIGRTMIN, self->fd, watchdog_seconds())) {
 			TH_LOG("hit %u of %d", i, LIMIT);
 		}
 		ASSERT_EQ(i, perf_count(self->fd));
@@ -116,7 +122,7 @@ static void use_up(struct __test_metadata *_metadata, int fd)
 {
 	ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_REFRESH, 1));
 	store(1);
-	ASSERT_EQ(POLL_HUP, signal_of(SIGRTMIN, fd, TRACEE_WATCHDOG));
+	ASSERT_EQ(POLL_HUP, signal_of(SIGRTMIN, fd, watchdog_seconds()));
 	store(1);
 	ASSERT_EQ(1, perf_count(fd));
 }
@@ -135,9 +141,9 @@ TEST_F(perf_limit, refreshed_again)
 	ASSERT_EQ(0, ioctl(self->fd, PERF_EVENT_IOC_REFRESH, 2));
 	store(1);
 	ASSERT_EQ(2, perf_count(self->fd));
-	ASSERT_EQ(POLL_IN, signal_of(SIGRTMIN, self->fd, TRACEE_WATCHDOG));
+	ASSERT_EQ(POLL_IN, signal_of(SIGRTMIN, self->fd, watchdog_seconds()));
 	store(1);
-	ASSERT_EQ(POLL_HUP, signal_of(SIGRTMIN, self->fd, TRACEE_WATCHDOG));
+	ASSERT_EQ(POLL_HUP, signal_of(SIGRTMIN, self->fd, watchdog_seconds()));
 	store(1);
 	ASSERT_EQ(3, perf_count(self->fd));
 }
@@ -198,6 +204,7 @@ FIXTURE_SETUP(perf_group)
 			TH_LOG("member %u", i);
 		}
 	}
+	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
 }
 
 FIXTURE_TEARDOWN(perf_group)

@@ -32,9 +32,6 @@
  */
 #define PERF_EXECUTE_LEN	((unsigned int)perf_execute_len())
 
-/* Milliseconds after which a child that does not end is called hung */
-#define PERF_WATCHDOG		(TRACEE_WATCHDOG * 1000)
-
 /**
  * kernel_is() - whether the kernel is of a release or a later one
  * @major: first number of the release
@@ -52,6 +49,19 @@ static inline bool kernel_is(unsigned int major, unsigned int minor)
 	if (uname(&u) || sscanf(u.release, "%u.%u", &a, &b) != 2)
 		return true;
 	return a > major || (a == major && b >= minor);
+}
+
+/* What types of breakpoint the open events are of, by file descriptor */
+static unsigned char perf_types[1024];
+
+/* The NEEDS_ bit of an event */
+static inline unsigned int perf_type_of(const struct perf_event_attr *attr)
+{
+	if (attr->type != PERF_TYPE_BREAKPOINT)
+		return 0;
+	if (attr->bp_type == HW_BREAKPOINT_X)
+		return NEEDS_EXECUTE;
+	return attr->bp_type == HW_BREAKPOINT_W ? NEEDS_WRITE : NEEDS_RW;
 }
 
 /**
@@ -95,6 +105,8 @@ static inline int perf_try_once(const struct perf_event_attr *attr, pid_t pid,
 	int fd = syscall(SYS_perf_event_open, attr, pid, cpu, -1,
 			 PERF_FLAG_FD_CLOEXEC);
 
+	if (fd >= 0 && fd < (int)ARRAY_SIZE(perf_types))
+		perf_types[fd] = perf_type_of(attr);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -207,9 +219,19 @@ static inline bool perf_usable(struct __test_metadata *_metadata)
 			 "perf_event_open");
 }
 
+/* What is expected of an event of a dead type cannot be judged */
+static inline void perf_check_fires(int fd)
+{
+	if (fd >= 0 && fd < (int)ARRAY_SIZE(perf_types) &&
+	    firing_dead(BY_PERF, perf_types[fd]))
+		skip_running_test();
+}
+
 /**
  * perf_count() - how often an event has fired
  * @fd: event, without a read_format
+ *
+ * Skips the test where the event is of a type that is dead here.
  *
  * Return: the count; all ones where it cannot be read.
  */
@@ -217,6 +239,7 @@ static inline unsigned long long perf_count(int fd)
 {
 	unsigned long long n;
 
+	perf_check_fires(fd);
 	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : ~0ULL;
 }
 
@@ -236,10 +259,11 @@ static inline int reap(pid_t pid)
 	p.fd = syscall(SYS_pidfd_open, pid, 0);
 	if (p.fd >= 0) {
 		do {
-			n = poll(&p, 1, PERF_WATCHDOG);
+			n = poll(&p, 1, watchdog_seconds() * 1000);
 		} while (n < 0 && errno == EINTR);
 		close(p.fd);
 		if (!n) {
+			watchdog_lapsed();
 			kill(pid, SIGKILL);
 			return -1;
 		}

@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "environment.h"
 #include "perf_event.h"
 #include "probes.h"
 
@@ -321,6 +322,7 @@ FIXTURE_SETUP(perf_sample)
 		self->attr = perf_attr(variant->type, MIDDLE, 4);
 		self->ip = (unsigned long)probe_store4_next;
 	}
+	skip_if_dead(_metadata, BY_PERF, perf_type_of(&self->attr));
 	self->attr.sample_period = 1;
 	self->attr.sample_type = PERF_SAMPLE_IP | PERF_SAMPLE_TID |
 				 PERF_SAMPLE_ADDR;
@@ -499,7 +501,7 @@ TEST_F(perf_sample, poll_wakes_up)
 		store4(MIDDLE, 2);
 		ASSERT_EQ(0, poll(&p, 1, 0));
 		store4(MIDDLE, 1);
-		ASSERT_EQ(1, poll(&p, 1, PERF_WATCHDOG));
+		ASSERT_EQ(1, poll(&p, 1, watchdog_seconds() * 1000));
 		ASSERT_EQ(POLLIN, p.revents);
 	}
 }
@@ -1089,7 +1091,7 @@ TEST_F(perf_refused, long_ranges_without_masks)
 	unsigned int eax, ebx, ecx, edx, len;
 
 	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) &&
-	    (ecx & (1U << 26)))
+	    (ecx & (1U << 26)) && !environment_cpu_lacks("bpext"))
 		SKIP(return, "this CPU has address masks");
 	for (len = 16; len <= 65536; len *= 2) {
 		self->attr.bp_addr = 0;
@@ -1114,6 +1116,8 @@ TEST_F(perf_refused, not_ranges_with_masks)
 	if (!__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) ||
 	    !(ecx & (1U << 26)))
 		SKIP(return, "this CPU has no address masks");
+	if (environment_cpu_lacks("bpext"))
+		SKIP(return, "this kernel does not use the CPU's address masks");
 
 	page = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -96,6 +96,7 @@ FIXTURE_TEARDOWN(report)
 
 TEST_F(report, never_passed_by)
 {
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_EXECUTE);
 	may_go_on(_metadata, trace_report(variant->how, report_loop_at, 0),
 		  "trace a looping child");
 }
@@ -106,6 +107,7 @@ TEST_F(report, never_passed_by_in_company)
 	int cpu, err, status;
 	pid_t other;
 
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_EXECUTE);
 	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));
 

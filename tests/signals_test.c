@@ -799,6 +799,7 @@ TEST_F(storm, none_lost_or_doubled)
 	ASSERT_EQ(0, tracee_arm(t, x, BP_EXECUTE, 1, probe_target(0)));
 	ASSERT_EQ(0, tracee_arm(t, w, BP_WRITE, 4, self->words->word));
 	ASSERT_EQ(0, tracee_arm(t, h, BP_EXECUTE, 1, probe_target(place)));
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_EXECUTE | NEEDS_WRITE);
 
 	for (;;) {
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_CONT, sig));

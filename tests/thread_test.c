@@ -385,6 +385,7 @@ TEST_F(threads, armed_one_at_a_time_while_all_run)
 	siginfo_t info;
 	struct stop s;
 
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_WRITE);
 	team->n = 8;
 	t->body = lead_stores;
 	for (i = 0; i < team->n; i++)

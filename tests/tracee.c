@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "environment.h"
+#include "firing.h"
 #include "probes.h"
 #include "tracee.h"
 
@@ -52,21 +53,48 @@ unsigned int tracee_events_shown = TRACEE_EVENTS_SHOWN;
 #define WATCHDOG_TICK	5
 #define WATCHDOG_SIGNAL	(SIGRTMAX - 1)
 
+/* What all processes of a program know together */
+static struct shared {
+	int slot_retries;
+	int watchdog_lapsed;
+	unsigned long verified, missed, unexpected;
+} *shared;
+
 /* How many tracees are asked one by one before all are waited for */
 #define WAIT_TRIES	2
 
 static __thread struct {
 	pid_t tid;
 	int waiting;
-	int ticks;
+	unsigned int ticks;
 	sigjmp_buf expired;
 } watchdog;
+
+/**
+ * watchdog_seconds() - how long to wait before a hang is called a failure
+ *
+ * Return: TRACEE_WATCHDOG, or TRACEE_WATCHDOG_SHORT where a wait has lapsed
+ * before in any process of this program.
+ */
+unsigned int watchdog_seconds(void)
+{
+	return __atomic_load_n(&shared->watchdog_lapsed, __ATOMIC_RELAXED) ?
+	       TRACEE_WATCHDOG_SHORT : TRACEE_WATCHDOG;
+}
+
+/**
+ * watchdog_lapsed() - a wait of this program has lapsed, it has failed
+ */
+void watchdog_lapsed(void)
+{
+	__atomic_store_n(&shared->watchdog_lapsed, 1, __ATOMIC_RELAXED);
+}
 
 static void watchdog_tick(int sig)
 {
 	(void)sig;
 	if (__atomic_load_n(&watchdog.waiting, __ATOMIC_RELAXED) &&
-	    ++watchdog.ticks > TRACEE_WATCHDOG / WATCHDOG_TICK) {
+	    ++watchdog.ticks > watchdog_seconds() / WATCHDOG_TICK) {
 		watchdog.waiting = 0;
 		siglongjmp(watchdog.expired, 1);
 	}
@@ -111,6 +139,7 @@ static pid_t wait_event(pid_t pid, int *status)
 	if (sigsetjmp(watchdog.expired, 0)) {
 		sigset_t set;
 
+		watchdog_lapsed();
 		/* The handler was left by a jump: its signal is still blocked */
 		sigemptyset(&set);
 		sigaddset(&set, WATCHDOG_SIGNAL);
@@ -153,12 +182,21 @@ void *shared_alloc(size_t size)
  */
 #define PATIENCE	5000
 
-static int *patience;
+static pid_t main_pid;
 
-static void __attribute__((constructor)) patience_alloc(void)
+static void __attribute__((constructor)) share(void)
 {
-	patience = shared_alloc(sizeof(*patience));
+	main_pid = getpid();
+	shared = shared_alloc(sizeof(*shared));
 	be_patient();
+}
+
+/* The last line of a program: what its processes have counted together */
+static void __attribute__((destructor)) print_traps(void)
+{
+	if (getpid() == main_pid && shared)
+		printf("# traps: %lu verified, %lu missed, %lu unexpected\n",
+		       shared->verified, shared->missed, shared->unexpected);
 }
 
 /**
@@ -166,7 +204,7 @@ static void __attribute__((constructor)) patience_alloc(void)
  */
 void be_patient(void)
 {
-	__atomic_store_n(patience, PATIENCE, __ATOMIC_RELAXED);
+	__atomic_store_n(&shared->slot_retries, PATIENCE, __ATOMIC_RELAXED);
 }
 
 /**
@@ -184,7 +222,7 @@ void be_patient(void)
 bool slots_may_come_back(int err)
 {
 	if (err != -ENOSPC ||
-	    __atomic_sub_fetch(patience, 1, __ATOMIC_RELAXED) < 0)
+	    __atomic_sub_fetch(&shared->slot_retries, 1, __ATOMIC_RELAXED) < 0)
 		return false;
 	poll(NULL, 0, 1);
 	return true;
@@ -437,6 +475,8 @@ int tracee_poke(struct tracee *t, unsigned int n, unsigned long val)
 		if (ptrace(PTRACE_POKEUSER, t->tid, dr_offset(n), val))
 			err = -errno;
 	} while (tracee_waits_for_slots && slots_may_come_back(err));
+	if (!err && n == 7)
+		t->dr7 = val;
 	return err;
 }
 
@@ -569,15 +609,18 @@ static void look_at_stop(struct tracee *t, struct stop *s)
  */
 int tracee_wait(struct tracee *t, struct stop *s)
 {
+	unsigned int seconds = watchdog_seconds();
 	pid_t pid = wait_event(t->tid, &s->status);
 
-	if (pid != t->tid) {
-		tracee_report(t, NULL, pid ? "cannot wait for it: %s" :
-			      "no event for " PROBE_STR(TRACEE_WATCHDOG)
-			      " s: a trap was lost or it hangs",
+	if (!pid)
+		tracee_report(t, NULL,
+			      "no event for %u s: a trap was lost or it hangs",
+			      seconds);
+	else if (pid != t->tid)
+		tracee_report(t, NULL, "cannot wait for it: %s",
 			      strerror(errno));
+	if (pid != t->tid)
 		return 1;
-	}
 	look_at_stop(t, s);
 	return 0;
 }
@@ -595,7 +638,7 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			       struct stop *s)
 {
 	static __thread unsigned int next;
-	unsigned int i, tries;
+	unsigned int i, tries, seconds = watchdog_seconds();
 	pid_t pid = 0;
 
 	/*
@@ -616,9 +659,13 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			return &set[next];
 		}
 	}
-	tracee_report(NULL, NULL, pid > 0 ? "event %#x of unknown thread %d" :
-		      "no event (%#x, %d) for " PROBE_STR(TRACEE_WATCHDOG)
-		      " s: a trap was lost or they hang", s->status, pid);
+	if (pid > 0)
+		tracee_report(NULL, NULL, "event %#x of unknown thread %d",
+			      s->status, pid);
+	else
+		tracee_report(NULL, NULL,
+			      "no event for %u s (%d): a trap was lost or they hang",
+			      seconds, pid);
 	for (i = 0; i < n; i++)
 		if (set[i].tid > 0)
 			tracee_report(&set[i], NULL, "still waited for");
@@ -639,15 +686,22 @@ static unsigned long long read_mem(const void *mem, unsigned int size)
 	}
 }
 
+static void count(unsigned long *all)
+{
+	__atomic_add_fetch(all, 1, __ATOMIC_RELAXED);
+}
+
 static const char *count_missed(struct tracee *t)
 {
 	t->missed++;
+	count(&shared->missed);
 	return "MISSED trap";
 }
 
 static const char *count_unexpected(struct tracee *t)
 {
 	t->unexpected++;
+	count(&shared->unexpected);
 	return "UNEXPECTED trap";
 }
 
@@ -660,6 +714,33 @@ static const char *count_other(struct tracee *t, const struct stop *s)
 	return "wrong event";
 }
 
+/* Called where a trap is expected of a type that is dead here; may be NULL */
+void (*tracee_on_dead_type)(void);
+
+/* The types of the slots that are expected to be hit, for firing_dead() */
+static unsigned int types_of(struct tracee *t, unsigned int slots)
+{
+	unsigned int i, types = 0;
+	unsigned long dr7 = t->dr7;
+
+	for (i = 0; i < DR_SLOTS; i++) {
+		if (!(slots & 1U << i))
+			continue;
+		/* Armed by somebody else, for instance before an execve() */
+		if (!(dr7 & (DR7_LOCAL(i) | DR7_GLOBAL(i))) && t->tid > 0)
+			tracee_peek(t, 7, &dr7);
+		types |= 1U << (dr7 >> (16 + 4 * i) & 3);
+	}
+	return types;
+}
+
+static void check_type_fires(struct tracee *t, const struct trap *want)
+{
+	if (firing_dead(BY_PTRACE, NEEDS_ALL) && tracee_on_dead_type &&
+	    firing_dead(BY_PTRACE, types_of(t, want->slots)))
+		tracee_on_dead_type();
+}
+
 /**
  * tracee_check_trap() - is this stop the trap that is owed?
  * @t: stopped tracee
@@ -669,6 +750,8 @@ static const char *count_other(struct tracee *t, const struct stop *s)
  * Exactly: SIGTRAP, si_code TRAP_HWBKPT or, with a step, TRAP_TRACE
  * (get_si_code() in arch/x86/include/asm/traps.h), si_addr the same as ip
  * (send_sigtrap() in arch/x86/kernel/ptrace.c), DR6, ip, progress, memory.
+ * Where a slot is of a type that is dead here, tracee_on_dead_type() is called
+ * instead.
  *
  * Return: 0; 1 after a report.
  */
@@ -681,6 +764,7 @@ int tracee_check_trap(struct tracee *t, const struct stop *s,
 	unsigned long long mem = 0;
 	const char *wrong = NULL;
 
+	check_type_fires(t, want);
 	if (want->mem)
 		mem = read_mem(want->mem, want->mem_size);
 
@@ -702,6 +786,7 @@ int tracee_check_trap(struct tracee *t, const struct stop *s,
 
 	if (!wrong) {
 		t->traps++;
+		count(&shared->verified);
 		return 0;
 	}
 	t->wrong += *wrong == 'w';
@@ -768,6 +853,7 @@ int tracee_expect_trap(struct tracee *t, const struct trap *want)
 {
 	struct stop s;
 
+	check_type_fires(t, want);
 	if (tracee_cont(t)) {
 		tracee_report(t, NULL, "cannot continue: %s", strerror(errno));
 		return 1;

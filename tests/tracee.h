@@ -23,8 +23,12 @@
 
 #include "debugreg.h"
 
-/* Seconds without any event after which a hang is called a failure */
-#define TRACEE_WATCHDOG	60
+/*
+ * Seconds without any event after which a hang is called a failure; once that
+ * has happened in a program, it has failed, and its other waits are short.
+ */
+#define TRACEE_WATCHDOG		60
+#define TRACEE_WATCHDOG_SHORT	5
 
 /* The instruction pointer in a signal handler's context */
 #ifdef __x86_64__
@@ -115,6 +119,7 @@ struct trap {
  * @missed: traps that did not come
  * @unexpected: traps that nothing owed
  * @wrong: other events that were not what was owed
+ * @dr7: as it was written last
  * @cpu: where the tracee may say on which CPU it is; shared like @progress
  * @log: the last events, with the time in ns of CLOCK_MONOTONIC
  */
@@ -132,6 +137,7 @@ struct tracee {
 	unsigned long missed;
 	unsigned long unexpected;
 	unsigned long wrong;
+	unsigned long dr7;
 	int *cpu;
 	struct {
 		unsigned long long time;
@@ -144,9 +150,12 @@ struct tracee {
 };
 
 extern unsigned int tracee_events_shown;
+extern void (*tracee_on_dead_type)(void);
 extern bool tracee_waits_for_slots;
 
 void *shared_alloc(size_t size);
+unsigned int watchdog_seconds(void);
+void watchdog_lapsed(void);
 void be_patient(void);
 bool slots_may_come_back(int err);
 int pin_to_cpu(pid_t tid, int cpu);

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which types of breakpoint fire on this machine: see firing.h.
+ */
+#include <errno.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "firing.h"
+#include "probes.h"
+
+/* Seconds after which a machine that does not come to an end is given up */
+#define LIMIT		30
+
+/* Stops in one try: a breakpoint that is off and traps on is no reason to stay */
+#define MAX_STOPS	16
+
+static struct firing firing[FIRING_WAYS][4];
+static const enum bp_type types[] = { BP_EXECUTE, BP_WRITE, BP_RW };
+
+static unsigned int watched, not_touched;
+static unsigned long ignored;
+
+/* One access of each kind to what is watched */
+static void touch(void)
+{
+	probe_visit(0, &ignored, 0);
+	probe_load4(&watched, 0);
+	probe_store4(&watched, 0);
+}
+
+static const void *place(enum bp_type type, bool used)
+{
+	if (type == BP_EXECUTE)
+		return probe_target(used ? 0 : 1);
+	return used ? &watched : &not_touched;
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+static int poke(pid_t pid, unsigned int n, unsigned long val)
+{
+	return ptrace(PTRACE_POKEUSER, pid, dr_offset(n), val) ? -errno : 0;
+}
+
+static bool reads_back(pid_t pid, unsigned int n, unsigned long val)
+{
+	errno = 0;
+	return (unsigned long)ptrace(PTRACE_PEEKUSER, pid, dr_offset(n),
+				     NULL) == val && !errno;
+}
+
+/* Go on to the next stop; returns its signal, or -ECHILD where there is none */
+static int next_stop(pid_t pid)
+{
+	int status;
+
+	if (ptrace(PTRACE_CONT, pid, NULL, NULL) ||
+	    waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status))
+		return -ECHILD;
+	return WSTOPSIG(status);
+}
+
+/*
+ * Arm a slot, let the child touch everything once, and see whether it trapped.
+ * The kernel hands out the registers in the order of installing, so the slots
+ * below are armed first, on what is not touched.
+ */
+static int try_ptrace(pid_t pid, enum bp_type type, unsigned int slot,
+		      struct firing *f)
+{
+	unsigned long addr = 0, dr7 = 0;
+	unsigned int i, stops;
+	int sig, err;
+
+	for (i = 0; i <= slot; i++) {
+		addr = (unsigned long)place(type, i == slot);
+		dr7 |= dr7_encode(i, type, type == BP_EXECUTE ? 1 : 4);
+		err = poke(pid, i, addr) ?: poke(pid, 7, dr7);
+		if (err) {
+			poke(pid, 7, 0);
+			return err;
+		}
+	}
+	f->reads_back = f->reads_back && reads_back(pid, slot, addr) &&
+			reads_back(pid, 7, dr7);
+	for (stops = 0; stops < MAX_STOPS; stops++) {
+		sig = next_stop(pid);
+		if (sig < 0)
+			return sig;
+		poke(pid, 7, 0);
+		if (sig == SIGSTOP)
+			break;
+	}
+	f->fired += stops > 0;
+	return stops < MAX_STOPS ? 0 : -ECHILD;
+}
+
+static void child(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent || ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		_exit(errno);
+	for (;;) {
+		syscall(SYS_tgkill, getpid(), getpid(), SIGSTOP);
+		touch();
+	}
+}
+
+static int open_event(enum bp_type type, bool used)
+{
+	static const unsigned int code[] = {
+		[BP_EXECUTE] = HW_BREAKPOINT_X, [BP_WRITE] = HW_BREAKPOINT_W,
+		[BP_RW] = HW_BREAKPOINT_RW,
+	};
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr),
+		.bp_type = code[type], .bp_len = 4,
+		.bp_addr = (unsigned long)place(type, used),
+		.exclude_kernel = 1, .exclude_hv = 1,
+	};
+	int fd;
+
+	/* A 64-bit kernel wants 8 for execute breakpoints, from anybody */
+	if (type == BP_EXECUTE)
+		attr.bp_len = 8;
+	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
+		     PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0 && errno == EINVAL && type == BP_EXECUTE) {
+		attr.bp_len = 4;
+		fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
+			     PERF_FLAG_FD_CLOEXEC);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+/* The same with events of this thread, which count */
+static int try_perf(enum bp_type type, unsigned int slot, struct firing *f)
+{
+	int fd[DR_SLOTS], err = 0;
+	unsigned int i, opened;
+	unsigned long long n;
+
+	for (opened = 0; opened <= slot && !err; opened++) {
+		fd[opened] = open_event(type, opened == slot);
+		if (fd[opened] < 0) {
+			err = fd[opened];
+			break;
+		}
+	}
+	if (!err) {
+		touch();
+		if (read(fd[slot], &n, sizeof(n)) == sizeof(n))
+			f->fired += n > 0;
+		else
+			err = -EIO;
+	}
+	for (i = 0; i < opened; i++)
+		close(fd[i]);
+	return err;
+}
+
+/* Until it has fired, but never only once: then in each slot, many times */
+static void try_type(enum firing_by by, enum bp_type type, pid_t pid)
+{
+	struct firing *f = &firing[by][type];
+
+	f->reads_back = true;
+	do {
+		unsigned int slot = f->tried % DR_SLOTS;
+
+		f->err = by == BY_PTRACE ? try_ptrace(pid, type, slot, f) :
+					   try_perf(type, slot, f);
+		if (f->err)
+			return;
+		f->tried++;
+	} while (f->fired < f->tried ? f->tried < FIRING_TRIES : !f->fired);
+}
+
+/**
+ * firing_probe() - try every type of breakpoint
+ *
+ * To be called once, before anything else traces or opens events.  Where all is
+ * well that is one trap a type.  A machine on which this does not end is given
+ * up after LIMIT seconds: what was not tried then counts as alive.
+ */
+void firing_probe(void)
+{
+	struct itimerval limit = { .it_value.tv_sec = LIMIT }, none = {};
+	struct sigaction action = { .sa_handler = on_alarm }, old;
+	int status, err = -ECHILD;
+	pid_t self = getpid(), pid;
+	unsigned int i;
+
+	sigaction(SIGALRM, &action, &old);
+	setitimer(ITIMER_REAL, &limit, NULL);
+
+	pid = fork();
+	if (!pid)
+		child(self);
+	if (pid > 0 && waitpid(pid, &status, __WALL) == pid)
+		err = WIFSTOPPED(status) ? 0 :
+		      WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
+	for (i = 0; i < 3; i++) {
+		if (err)
+			firing[BY_PTRACE][types[i]].err = err;
+		else
+			try_type(BY_PTRACE, types[i], pid);
+		try_type(BY_PERF, types[i], 0);
+	}
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		while (waitpid(pid, &status, __WALL) == pid &&
+		       WIFSTOPPED(status))
+			;
+	}
+
+	setitimer(ITIMER_REAL, &none, NULL);
+	sigaction(SIGALRM, &old, NULL);
+}
+
+/**
+ * firing_of() - what became of one type
+ * @by: how it was asked for
+ * @type: which; not BP_IO
+ *
+ * Return: what firing_probe() found.
+ */
+const struct firing *firing_of(enum firing_by by, enum bp_type type)
+{
+	return &firing[by][type];
+}
+
+/**
+ * firing_dead() - is one of these types dead?
+ * @by: how breakpoints are asked for
+ * @types: NEEDS_EXECUTE and the like; 1 << BP_EXECUTE and so on
+ *
+ * Dead is what was accepted every time and never fired.
+ *
+ * Return: true where at least one is.
+ */
+bool firing_dead(enum firing_by by, unsigned int types)
+{
+	unsigned int type;
+
+	for (type = BP_EXECUTE; type <= BP_RW; type++)
+		if (types & 1U << type && !firing[by][type].fired &&
+		    firing[by][type].tried == FIRING_TRIES)
+			return true;
+	return false;
+}
+
+static const char *errno_name(int err)
+{
+	static const struct {
+		int err;
+		const char *name;
+	} names[] = {
+		{ EPERM, "EPERM" }, { EACCES, "EACCES" }, { ENOSYS, "ENOSYS" },
+		{ ENOSPC, "ENOSPC" }, { EINVAL, "EINVAL" }, { EIO, "EIO" },
+		{ ENOENT, "ENOENT" }, { ENODEV, "ENODEV" },
+		{ EOPNOTSUPP, "EOPNOTSUPP" }, { EMFILE, "EMFILE" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (names[i].err == err)
+			return names[i].name;
+	return "another error";
+}
+
+/**
+ * firing_text() - what fires here, in words
+ * @by: how breakpoints are asked for
+ * @buf: filled with "execute fires, write never fires (0 of 64), ..."
+ * @size: bytes there
+ */
+void firing_text(enum firing_by by, char *buf, size_t size)
+{
+	static const char * const names[] = {
+		[BP_EXECUTE] = "execute", [BP_WRITE] = "write",
+		[BP_RW] = "read/write",
+	};
+	unsigned int i;
+	size_t len = 0;
+
+	for (i = 0; i < 3; i++) {
+		const struct firing *f = &firing[by][types[i]];
+		char state[48] = "not known";
+
+		if (f->fired && f->fired == f->tried)
+			snprintf(state, sizeof(state), "fires");
+		else if (f->fired)
+			snprintf(state, sizeof(state),
+				 "fires at times (%u of %u)", f->fired,
+				 f->tried);
+		else if (f->tried == FIRING_TRIES)
+			snprintf(state, sizeof(state), "never fires (0 of %u)",
+				 f->tried);
+		else if (f->err != -ECHILD)
+			snprintf(state, sizeof(state), "refused (%s)",
+				 errno_name(-f->err));
+		len += snprintf(buf + len, size - len, "%s%s %s",
+				i ? ", " : "", names[types[i]], state);
+		if (len >= size)
+			return;
+	}
+}
