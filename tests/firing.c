@@ -172,14 +172,16 @@ static int try_perf(enum bp_type type, unsigned int slot, struct firing *f)
 	return err;
 }
 
-/* Until it has fired, but never only once: then in each slot, many times */
+/* Until it has fired; where the first try did not, all FIRING_TRIES */
 static void try_type(enum firing_by by, enum bp_type type, pid_t pid)
 {
 	struct firing *f = &firing[by][type];
 
 	f->reads_back = true;
 	do {
-		unsigned int slot = f->tried % DR_SLOTS;
+		/* Each register twice, then the first one, which is quicker */
+		unsigned int slot = f->tried < 2 * DR_SLOTS ?
+				    f->tried % DR_SLOTS : 0;
 
 		f->err = by == BY_PTRACE ? try_ptrace(pid, type, slot, f) :
 					   try_perf(type, slot, f);

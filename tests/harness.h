@@ -6,8 +6,10 @@
 #define HW_BREAKPOINT_HARNESS_H
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -110,6 +112,23 @@ static inline bool start(struct __test_metadata *_metadata, struct tracee *t,
 			 enum tracee_how how)
 {
 	return may_go_on(_metadata, tracee_start(t, how), "ptrace");
+}
+
+/**
+ * skip_without_futex() - skip a test whose threads glibc could not join
+ * @_metadata: the test's
+ *
+ * 32-bit programs need CONFIG_COMPAT_32BIT_TIME for the system call of that
+ * name; without it glibc aborts: "The futex facility returned an unexpected
+ * error code".
+ */
+static inline void skip_without_futex(struct __test_metadata *_metadata)
+{
+	int word = 0;
+
+	if (syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0) < 0 &&
+	    errno == ENOSYS)
+		SKIP(_exit(EXIT_SKIPPED), "no futex system call (CONFIG_COMPAT_32BIT_TIME)");
 }
 
 static inline void do_nothing(struct tracee *t)

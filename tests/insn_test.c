@@ -1041,6 +1041,7 @@ TEST_F(page, served_by_userfaultfd)
 	int fd = open_userfaultfd();
 	unsigned int i;
 
+	skip_without_futex(_metadata);
 	if (fd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(errno));
 	close(fd);

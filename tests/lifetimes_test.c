@@ -441,6 +441,7 @@ TEST_F(lives, have_one_master)
 	int status;
 	pid_t pid;
 
+	skip_without_futex(_metadata);
 	t->body = traced_twice;
 	if (!start(_metadata, t, TRACEE_SEIZE))
 		return;
@@ -553,6 +554,7 @@ TEST_F(lives, outlive_a_tracer_that_is_a_thread)
 	struct passing p = { .t = t, .l = l };
 	pthread_t thread;
 
+	skip_without_futex(_metadata);
 	if (!can_trace(_metadata))
 		return;
 	start_freed(_metadata, t, l);

@@ -392,6 +392,7 @@ TEST_F(slots_back_after, inheritance)
 	struct held child;
 	int fd[DR_SLOTS], i;
 
+	skip_without_futex(_metadata);
 	attr.inherit = 1;
 	for (i = 0; i < DR_SLOTS; i++) {
 		fd[i] = perf_try(&attr, 0, i % 2 ? -1 : cpus[0]);

@@ -414,6 +414,7 @@ TEST_F(perf_sigtrap_for, threads)
 {
 	int cpus[2], n, fd;
 
+	skip_without_futex(_metadata);
 	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
 	n = allowed_cpus(cpus, 2);
 	ASSERT_LT(0, n);
@@ -435,6 +436,7 @@ TEST_F(perf_sigtrap_for, one_thread_only)
 {
 	int fd;
 
+	skip_without_futex(_metadata);
 	fd = perf_try(&self->attr, 0, -1);
 	ASSERT_LE(0, fd);
 	trap.action = count_own;
@@ -725,6 +727,7 @@ TEST_F(perf_sigtrap_for, closed_while_hit)
 {
 	struct held child;
 
+	skip_without_futex(_metadata);
 	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
 	ASSERT_EQ(0, held_start(&child, close_while_hit, &self->attr));
 	ASSERT_EQ(0, held_release(&child));

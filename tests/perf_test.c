@@ -874,6 +874,7 @@ TEST_F(perf_modify, slot_cannot_be_stolen)
 	void *stolen;
 	int fd[3], i;
 
+	skip_without_futex(_metadata);
 	for (i = 0; i < 3; i++) {
 		fd[i] = perf_try(&attr, 0, -1);
 		ASSERT_LE(0, fd[i]);
@@ -1313,6 +1314,7 @@ TEST_F(perf_tasks, not_inherited)
 {
 	int fd = perf_try(&self->attr, 0, -1);
 
+	skip_without_futex(_metadata);
 	ASSERT_LE(0, fd);
 	fork_and_store(MIDDLE);
 	ASSERT_EQ(100, perf_count(fd));
@@ -1324,6 +1326,7 @@ TEST_F(perf_tasks, inherited)
 	struct held child;
 	int fd;
 
+	skip_without_futex(_metadata);
 	self->attr.inherit = 1;
 	fd = perf_try(&self->attr, 0, -1);
 	ASSERT_LE(0, fd);
@@ -1370,6 +1373,7 @@ TEST_F(perf_tasks, inherited_by_threads_only)
 {
 	int fd;
 
+	skip_without_futex(_metadata);
 	if (!kernel_is(5, 13))
 		SKIP(return, "no inherit_thread before 5.13");
 	self->attr.inherit = 1;
@@ -1571,6 +1575,7 @@ static unsigned int switchers(bool migrate)
 
 TEST_F(perf_tasks, context_switches_on_one_cpu)
 {
+	skip_without_futex(_metadata);
 	cpu_set_size = allowed_cpus(cpu_set, 2);
 	ASSERT_LT(0, cpu_set_size);
 	ASSERT_EQ(0, pin_to_cpu(0, cpu_set[0]));
@@ -1579,6 +1584,7 @@ TEST_F(perf_tasks, context_switches_on_one_cpu)
 
 TEST_F(perf_tasks, context_switches_between_cpus)
 {
+	skip_without_futex(_metadata);
 	cpu_set_size = allowed_cpus(cpu_set, 2);
 	ASSERT_LT(0, cpu_set_size);
 	ASSERT_EQ(0, switchers(true));

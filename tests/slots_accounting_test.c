@@ -498,6 +498,7 @@ TEST_F(slots_perf, threads_have_their_own)
 	int fd[DR_SLOTS], i;
 	void *n;
 
+	skip_without_futex(_metadata);
 	for (i = 0; i < DR_SLOTS; i++) {
 		fd[i] = perf_try(&self->attr, 0, -1);
 		ASSERT_LE(0, fd[i]);

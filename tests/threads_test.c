@@ -469,6 +469,7 @@ TEST_F(few, have_a_tracer_each)
 	int status;
 	pid_t pid;
 
+	skip_without_futex(_metadata);
 	if (!can_trace(_metadata))
 		return;
 	team->body = store_when_told;
