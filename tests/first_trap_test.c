@@ -21,9 +21,9 @@ static void touch_once(struct tracee *t)
 	*t->progress = 1;
 	probe_visit(0, shared, 1);
 	*t->progress = 2;
-	probe_load4(shared, 0);
+	probe_load4(&shared[1], 0);
 	*t->progress = 3;
-	probe_store4(shared, 2);
+	probe_store4(&shared[1], 2);
 	*t->progress = 4;
 	tracee_sync();
 }
@@ -51,7 +51,7 @@ FIXTURE_SETUP(first_trap)
 		perf_usable(_metadata);
 		return;
 	}
-	self->shared = shared_alloc(sizeof(*self->shared));
+	self->shared = shared_alloc(2 * sizeof(*self->shared));
 	self->t.body = touch_once;
 	self->t.arg = self->shared;
 	start(_metadata, &self->t, TRACEE_TRACEME);
@@ -120,7 +120,7 @@ TEST_F(first_trap, write)
 	struct tracee *t = &self->t;
 	struct trap trap = {
 		.ip = probe_store4_next, .slots = 1, .progress = 3,
-		.mem = self->shared, .mem_size = 4, .mem_value = 2,
+		.mem = &self->shared[1], .mem_size = 4, .mem_value = 2,
 	};
 
 	if (variant->by == BY_PERF) {
@@ -129,7 +129,7 @@ TEST_F(first_trap, write)
 		return;
 	}
 	expect_alive(_metadata, BY_PTRACE, BP_WRITE, "ptrace.write");
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_WRITE, 4, self->shared));
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_WRITE, 4, &self->shared[1]));
 	ASSERT_EQ(0, tracee_expect_trap(t, &trap));
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
 	ASSERT_EQ(0, tracee_expect_exit(t));
@@ -145,7 +145,7 @@ TEST_F(first_trap, read_write)
 		return;
 	}
 	expect_alive(_metadata, BY_PTRACE, BP_RW, "ptrace.read_write");
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->shared));
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, &self->shared[1]));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, 2));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 3));
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
