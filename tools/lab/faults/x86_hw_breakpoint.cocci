@@ -29,6 +29,24 @@ arch_install_hw_breakpoint(struct perf_event *bp)
 ...>
 }
 
+// Not in cpu_dr7 either, from which DR7 is written when another slot is armed. The
+// owner of what ptrace arms is TASK_TOMBSTONE.
+@@
+identifier bp, info, dr7, i;
+@@
+arch_install_hw_breakpoint(struct perf_event *bp)
+{
+<...
+-	*dr7 |= encode_dr7(i, info->len, info->type);
++	if (!(hwbp_fault(all_dead) ||
++	      (info->type == X86_BREAKPOINT_EXECUTE ?
++	       hwbp_fault(execute_dead) : hwbp_fault(data_dead)) ||
++	      (bp->owner == (void *)-1L ?
++	       hwbp_fault(ptrace_dead) : hwbp_fault(perf_dead))))
++		*dr7 |= encode_dr7(i, info->len, info->type);
+...>
+}
+
 @@
 identifier bp, dr7;
 @@
@@ -259,7 +277,10 @@ hw_breakpoint_handler(struct die_args *args)
 +	} else if (hwbp_fault_eat) {
 +		hwbp_fault_eat = false;
 +	} else if (user_mode(args->regs) &&
-+		   (hwbp_fault_nth(one_in_1000, 1000) ||
++		   (hwbp_fault_nth(one_in_2, 2) ||
++		    hwbp_fault_nth(one_in_100, 100) ||
++		    hwbp_fault_nth(one_in_1000, 1000) ||
++		    hwbp_fault_nth(one_in_10000, 10000) ||
 +		    hwbp_fault_nth(one_in_1000000, 1000000))) {
 +	} else {
 +		perf_bp_event(bp, args->regs);
