@@ -143,7 +143,8 @@ static void stops(struct company *c)
 			kill(tid, SIGCONT);
 		}
 	}
-	sched_yield();
+	/* Time for an access in between: on a slow machine that takes long */
+	usleep(500);
 }
 
 /* All refused, since they have a tracer; and none may cost a trap */
