@@ -15,21 +15,39 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 extern const char *fault_name;
+
+/* The process that the program was started as; its tests are children of it */
+extern pid_t started_as;
 
 /* The caller has armed a tracee */
 extern bool slots_were_armed;
 
 /**
- * fault() - is this the fault that was asked for?
+ * fault_from_start() - is this the fault that was asked for?
  * @name: as in tools/faults/list
  *
- * Return: true where it is.
+ * Before its tests a program finds out which breakpoints fire, and skips what
+ * needs one that never does.
+ *
+ * Return: true where it is, for those tries too.
+ */
+static inline bool fault_from_start(const char *name)
+{
+	return !strcmp(fault_name, name);
+}
+
+/**
+ * fault() - is this the fault that was asked for, and has a test begun?
+ * @name: as in tools/faults/list
+ *
+ * Return: true where it is, in every process but the program's first.
  */
 static inline bool fault(const char *name)
 {
-	return !strcmp(fault_name, name);
+	return fault_from_start(name) && getpid() != started_as;
 }
 
 #endif /* HW_BREAKPOINT_SHIM_H */

@@ -222,7 +222,7 @@ ssize_t read(int fd, void *buf, size_t size)
 		count[e->group ? n / 8 - 1 : 0]++;
 	if (e->group)
 		return n;
-	if (fault("perf_count_0"))
+	if (fault_from_start("perf_never_counts") || fault("perf_stops_counting"))
 		*count = 0;
 	return n;
 }

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "debugreg.h"
 #include "shim.h"
@@ -24,6 +25,7 @@
 #define STOPPED_BY(sig)	((sig) << 8 | 0x7f)
 
 const char *fault_name = "none";
+pid_t started_as;
 bool slots_were_armed;
 
 /*
@@ -63,6 +65,7 @@ static void __attribute__((constructor)) find_real_ones(void)
 {
 	real_ptrace = dlsym(RTLD_NEXT, "ptrace");
 	real_waitpid = dlsym(RTLD_NEXT, "waitpid");
+	started_as = getpid();
 	if (getenv("HWBP_FAULT"))
 		fault_name = getenv("HWBP_FAULT");
 }
@@ -401,7 +404,7 @@ static void at_stop(struct known *k, int status)
 /* Is this trap not to be seen by the tracer? */
 static bool is_lost(struct known *k)
 {
-	return fault("never_fires") ||
+	return fault_from_start("never_fires") || fault("stops_firing") ||
 	       (fault("every_1000th_lost") && !(k->traps % 1000));
 }
 
