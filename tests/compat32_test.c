@@ -23,10 +23,15 @@
 #define PAGE		4096
 #define WANTED		"HW_BREAKPOINT_COMPAT_TRACEE"
 
+/* How the names end; NAME_32 itself is a link to launch_32, which is no tracee */
 #ifdef __x86_64__
 #define OTHER_BITNESS	"32"
+#define OWN_SUFFIX	"_64"
+#define OTHER_SUFFIX	"_32.elf"
 #else
 #define OTHER_BITNESS	"64"
+#define OWN_SUFFIX	"_32.elf"
+#define OTHER_SUFFIX	"_64"
 #endif
 
 /* One pass: accesses 1 to 4 visit targets, 5 to 8 load, 9 to 12 store */
@@ -121,11 +126,11 @@ static void __attribute__((constructor(101))) tracee_if_wanted(void)
 static bool other_program(char *path, size_t size)
 {
 	const char *self = (const char *)getauxval(AT_EXECFN);
-	int len = self ? (int)strlen(self) : 0;
+	int len = (self ? (int)strlen(self) : 0) - (int)strlen(OWN_SUFFIX);
 
-	if (len < 3 || self[len - 3] != '_')
+	if (len < 0 || strcmp(self + len, OWN_SUFFIX))
 		return false;
-	snprintf(path, size, "%.*s%s", len - 2, self, OTHER_BITNESS);
+	snprintf(path, size, "%.*s%s", len, self, OTHER_SUFFIX);
 	return !access(path, X_OK);
 }
 
