@@ -18,6 +18,8 @@ usage()
 {
 	cat <<-END
 	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
+	       $me --emulated [OPTION]...
+	       $me --verdict [LOG]
 	       $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going] [--choices]
 
 	  -h, --help                 this text
@@ -27,10 +29,17 @@ usage()
 	                             may be given several times
 	  -n, --repeat N             run N times, stop at the first failure
 	  -k, --known-failures FILE  failures that FILE names do not fail the run; may
-	                             be given several times
+	                             be given several times. "auto", which is the
+	                             default, stands for the lists that are for this
+	                             machine, "none" for no list
 	  -o, --override-timeout SECONDS
 	                             limit for each program, 0 for none
 	                             (default: timeout= in tests/settings)
+
+	  --emulated                 run in an emulator instead, where breakpoints fire
+
+	  --verdict [LOG]            say what a log, of this or of a kernel's own runner,
+	                             means for the machine that it comes from
 
 	  --soak TIME                run all storms as one long mixed load instead, for
 	                             TIME: a number and s, m, h or d
@@ -42,9 +51,12 @@ usage()
 
 	A line of a known-failures file is "PATTERN STATE REASON": STATE is "fail" (is
 	run, may fail), "hang" (would take the machine down, is not run) or
-	"seen:GLOB" (may fail if it prints a line that matches).
+	"seen:GLOB" (may fail if it prints a line that matches). It is for machines of
+	which all its lines "# For: KEY: GLOB" hold, where "# KEY: VALUE" is one of the
+	lines that each program begins with.
 
-	Exit status: 0 all well, 1 something failed, 2 bad usage, 4 nothing could run.
+	Exit status: 0 all well, 1 something failed or breakpoints are dead, 2 bad
+	usage, 4 nothing could run.
 	END
 }
 
@@ -95,6 +107,7 @@ tests=
 repeat=1
 known_files=
 limit=
+only_verdict=
 soak=
 soak_options=
 while [ $# -gt 0 ]; do
@@ -126,6 +139,13 @@ while [ $# -gt 0 ]; do
 		shift ;;
 	esac
 	case $opt in
+	--emulated)
+		emulated=$(dirname "$0")/tools/emulated.sh
+		[ -r "$emulated" ] || cannot_run "tools/emulated.sh is not beside $0"
+		exec sh "$emulated" "$@" ;;
+	--verdict)
+		only_verdict=${1:--}
+		[ $# -eq 0 ] || shift ;;
 	-h | --help)
 		usage
 		exit 0 ;;
@@ -167,6 +187,83 @@ done
 [ -n "$soak" ] || [ -z "$soak_options" ] ||
 	bad_usage "without --soak:$soak_options"
 
+#
+# What a log means for the machine that it comes from: what each program said of
+# its environment, what was skipped for it, and how many traps were missed. Exits
+# with 1 where breakpoints are dead.
+#
+verdict()
+{
+	awk '
+	{ sub(/^[# ]*/, "") }
+	/^kernel: / { program++ }
+	/^hypervisor: / { hypervisor = substr($0, 13) }
+	/^(ptrace|perf) breakpoints: / {
+		way = $1
+		sub(/^[^:]*: /, "")
+		n = split($0, type, ", ")
+		for (i = 1; i <= n; i++) {
+			name = type[i]
+			sub(/ .*/, "", name)
+			if (type[i] ~ / never fires / && !(way name in dead)) {
+				dead[way name]
+				list[way] = list[way] (list[way] ? ", " : "") name
+				ndead++
+			}
+			if (type[i] ~ / fires at times /)
+				times = times "\n#     " way " " type[i]
+		}
+	}
+	/# SKIP this type of breakpoint never fires here/ {
+		tests++
+		if (!(program in skipped)) {
+			skipped[program]
+			programs++
+		}
+	}
+	/^not ok [0-9]/ { failed++ }
+	/^traps: [0-9]+ verified, / { verified += $2; missed += $4 }
+	END {
+		known["KVMKVMKVM"] = "KVM"
+		known["bhyve bhyve "] = "bhyve, or a guest of it with para-virtual KVM"
+		known["Microsoft Hv"] = "Hyper-V"
+		known["VMwareVMware"] = "VMware"
+		known["XenVMMXenVMM"] = "Xen"
+		known["TCGTCGTCGTCG"] = "QEMU without KVM"
+		known["none"] = "no hypervisor that says so"
+		where = "\"" hypervisor "\"" (hypervisor in known ? " (" known[hypervisor] ")" : "")
+		if (ndead) {
+			print "# VERDICT: " (ndead == 6 ? "all" : "some") \
+				" hardware breakpoints are dead on this machine: accepted, and never fire"
+			if (list["ptrace"])
+				print "#   dead through ptrace: " list["ptrace"]
+			if (list["perf"])
+				print "#   dead through perf: " list["perf"]
+			print "#   hypervisor: " where
+			print "#   known for this: SEV-SNP guests, gVisor, para-virtual KVM (PVM), some bhyve guests"
+			printf "#   not tested for it: %d tests in %d programs\n", tests, programs
+			print "#   what now: \"make emulated\" tests the kernel side in an emulator, where they fire"
+		} else if (failed && (missed || times)) {
+			print "# VERDICT: breakpoints that were armed did not always trap on this machine"
+			if (missed)
+				printf "#   traps missed: %d of %d that were expected\n", missed, verified + missed
+			if (times)
+				print "#   at the start of a program:" times
+			print "#   hypervisor: " where
+			print "#   what now: each test in the list of failures says which; \"make emulated\" tells"
+			print "#   the kernel from the hypervisor: there the same tests pass"
+		}
+		exit ndead > 0
+	}' "$@"
+}
+
+if [ -n "$only_verdict" ]; then
+	[ "$only_verdict" = - ] || [ -r "$only_verdict" ] ||
+		bad_usage "cannot read '$only_verdict'"
+	verdict "$only_verdict"
+	exit
+fi
+
 # known_fail and known_hang: lines "PATTERN<blank>REASON".
 # known_seen: lines "PATTERN<blank>GLOB<blank>REASON".
 known_fail=
@@ -178,6 +275,7 @@ read_known()
 		bad_usage "cannot read known failures from '$1'"
 	fi
 	n=0
+	from=${1##*/}
 	while read -r pattern state reason || [ -n "$pattern" ]; do
 		n=$((n + 1))
 		case $pattern in
@@ -185,17 +283,67 @@ read_known()
 		esac
 		[ -n "$reason" ] || bad_usage "$1:$n: not PATTERN STATE REASON"
 		case $state in
-		fail) known_fail="$known_fail$pattern $reason$cr" ;;
-		hang) known_hang="$known_hang$pattern $reason$cr" ;;
-		seen:?*) known_seen="$known_seen$pattern ${state#seen:} $reason$cr" ;;
+		fail) known_fail="$known_fail$pattern $reason ($from)$cr" ;;
+		hang) known_hang="$known_hang$pattern $reason ($from)$cr" ;;
+		seen:?*) known_seen="$known_seen$pattern ${state#seen:} $reason ($from)$cr" ;;
 		*) bad_usage "$1:$n: no such state: '$state' (fail, hang or seen:GLOB)" ;;
 		esac
 	done <"$1"
 }
+auto=
+[ -n "$known_files" ] || auto=1
 while [ -n "$known_files" ]; do
-	read_known "${known_files%%"$cr"*}"
+	f=${known_files%%"$cr"*}
 	known_files=${known_files#*"$cr"}
+	case $f in
+	auto) auto=1 ;;
+	none) ;;
+	*) read_known "$f" ;;
+	esac
 done
+
+# is_for FILE ENVIRONMENT: do all its lines "# For: KEY: GLOB" hold? Leaves them in
+# reason. A list without such a line is for no machine by itself.
+is_for()
+{
+	reason=
+	while IFS= read -r condition; do
+		globs=$2
+		while [ -n "$globs" ]; do
+			# shellcheck disable=SC2254 # a pattern is what it is
+			case ${globs%%"$cr"*} in $condition)
+				reason=$reason${reason:+, }$condition
+				continue 2 ;;
+			esac
+			globs=${globs#*"$cr"}
+		done
+		return 1
+	done <<-END
+	$(sed -n 's/^# For: //p' "$1")
+	END
+	[ -n "$reason" ]
+}
+
+# choose_known: read the lists that are for this machine. What it is, a program
+# says that is asked for nothing else.
+choose_known()
+{
+	[ -n "$auto" ] || return 0
+	environment=
+	for prog in $programs; do
+		environment=$(HW_BREAKPOINT_ENVIRONMENT=1 "$dir/$prog" 2>/dev/null </dev/null |
+			sed -n 's/^# \([A-Za-z ]*: \)/\1/p')$cr
+		[ "$environment" = "$cr" ] || break
+	done
+	[ ! -d /sys/module/kvm_pvm ] || environment="${environment}KVM: para-virtual$cr"
+	for f in "$lists"/*.txt; do
+		if [ ! -r "$f" ] || ! is_for "$f" "$environment"; then
+			continue
+		fi
+		chosen="$chosen# known failures: ${f##*/}, for $reason$cr"
+		read_known "$f"
+	done
+}
 
 # known NAME LINES: set reason where one of the lines is for this test.
 known()
@@ -309,6 +457,7 @@ trap 'exit 141' PIPE
 top=$(cd "$(dirname "$0")" && pwd) || exit 1
 if [ -r "$top/kselftest-list.txt" ]; then
 	dir=$top
+	lists=$top/known-failures
 	# In run_kselftest.sh's form, COLLECTION:PROGRAM, too.
 	programs=$(sed -e 's/.*://' "$top/kselftest-list.txt")
 	settings=$top/settings
@@ -317,6 +466,7 @@ else
 		cannot_run "neither kselftest-list.txt nor tests/ beside $0"
 	command -v make >/dev/null 2>&1 || cannot_run "make is missing"
 	dir=$top/tests
+	lists=$top/tools/known-failures
 	if [ -n "$OUTPUT" ]; then
 		mkdir -p "$OUTPUT" && dir=$(cd "$OUTPUT" && pwd) || exit 1
 	fi
@@ -368,7 +518,7 @@ fi
 #
 can_select()
 {
-	grep -q -e '-r name' "$dir/$1" 2>/dev/null
+	grep -q -s -e '-r name' "$dir/$1" "$dir/$1.elf"
 }
 
 # tests_of PROGRAM: the names of its tests, from the table that -l prints. Each
@@ -423,6 +573,9 @@ may_hold()
 	done
 	return 1
 }
+
+chosen=
+choose_known
 
 # all.PROGRAM: its tests, where they can be told. run.PROGRAM: those to run, "*"
 # for all there are. hang.PROGRAM: "TEST REASON", not to be run.
@@ -552,6 +705,9 @@ report()
 			[ -n "$first" ] || first=$broken ;;
 		"#            OK "* | "#          FAIL "*)
 			;;
+		"# kernel: "* | "# hypervisor: "* | "# ptrace breakpoints: "* | \
+			"# perf breakpoints: "* | "# traps: "*)
+			printf '%s\n' "$line" >>"$tmp/environment" ;;
 		"# "*)
 			[ -z "$known_seen" ] || recognise "$prog:$running" "$line"
 			[ -n "$first" ] || first=${line#"# "} ;;
@@ -565,7 +721,10 @@ report()
 					line=1..$((planned + $(wc -l <"$tmp/hang.$prog")))
 			fi ;;
 		"ok "[0-9]* | "not ok "[0-9]*)
-			one_result ;;
+			one_result
+			case $line in
+			"not ok "* | *"# SKIP"*) printf '%s\n' "$line" >>"$tmp/environment" ;;
+			esac ;;
 		esac
 		printf '  %s\n' "$line"
 	done
@@ -796,10 +955,12 @@ left_behind()
 cd "$dir" || exit 1
 mkfifo "$tmp/fifo" || exit 1
 : >"$tmp/results"
+: >"$tmp/environment"
 : >"$tmp/left"
 
 echo "KTAP version 1"
 echo "1..$((selected * repeat))"
+printf '%s' "$chosen"
 for prog in $whole; do
 	echo "# $prog cannot select single tests (built with a harness that takes no options): all of it is run"
 done
@@ -822,25 +983,33 @@ done
 # Summary.
 #
 awk -F '\t' '
-	{ n[$1]++ }
 	$1 == "pass" || seen[$0]++ { next }
 	$1 == "skip" {
 		if (!($3 in skipped))
 			reasons[++nr] = $3
-		skipped[$3] = skipped[$3] "\n#   " $2
+		# These the verdict counts
+		if ($3 !~ /^this type of breakpoint never fires here/)
+			skipped[$3] = skipped[$3] "\n#   " $2
 		next
 	}
 	{ text[$1] = text[$1] "\n#   " $2 ($3 == "" ? "" : "\n#     " $3) }
 	END {
 		for (i = 1; i <= nr; i++)
-			print "# skipped, " reasons[i] ":" skipped[reasons[i]]
-		if (n["xfail"])
+			if (skipped[reasons[i]])
+				print "# skipped, " reasons[i] ":" skipped[reasons[i]]
+		if ("xfail" in text)
 			print "# known failures that failed (counted as skipped):" text["xfail"]
-		if (n["xpass"])
+		if ("xpass" in text)
 			print "# known failures that passed (is the list out of date?):" text["xpass"]
-		if (n["fail"])
+		if ("fail" in text)
 			print "# FAILED (names as for -t):" text["fail"]
+	}' "$tmp/results"
+verdict "$tmp/environment"
+dead=$?
+awk -F '\t' -v dead=$dead '
+	{ n[$1]++ }
+	END {
 		printf "%d passed, %d failed, %d skipped\n", n["pass"] + n["xpass"],
 			n["fail"], n["skip"] + n["xfail"]
-		exit n["fail"] ? 1 : n["pass"] + n["xpass"] ? 0 : 4
+		exit n["fail"] || dead ? 1 : n["pass"] + n["xpass"] ? 0 : 4
 	}' "$tmp/results"

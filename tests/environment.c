@@ -205,4 +205,10 @@ static void __attribute__((constructor)) print_environment(void)
 	       kernel, cpu, hypervisor, cpus, 8 * sizeof(long));
 	printf("# ptrace breakpoints: %s\n# perf breakpoints: %s\n",
 	       ptrace_fires, perf_fires);
+
+	/* That was all that is asked for */
+	if (getenv("HW_BREAKPOINT_ENVIRONMENT")) {
+		fflush(stdout);
+		_exit(0);
+	}
 }

@@ -35,11 +35,13 @@ enum firing_by {
 };
 
 /* Sets of types, for firing_dead() */
-#define NEEDS_EXECUTE	(1U << BP_EXECUTE)
-#define NEEDS_WRITE	(1U << BP_WRITE)
-#define NEEDS_RW	(1U << BP_RW)
-#define NEEDS_DATA	(NEEDS_WRITE | NEEDS_RW)
-#define NEEDS_ALL	(NEEDS_EXECUTE | NEEDS_DATA)
+enum {
+	NEEDS_EXECUTE	= 1U << BP_EXECUTE,
+	NEEDS_WRITE	= 1U << BP_WRITE,
+	NEEDS_RW	= 1U << BP_RW,
+	NEEDS_DATA	= NEEDS_WRITE | NEEDS_RW,
+	NEEDS_ALL	= NEEDS_EXECUTE | NEEDS_DATA,
+};
 
 /**
  * struct firing - what became of one type of breakpoint

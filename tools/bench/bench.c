@@ -604,7 +604,7 @@ int main(int argc, char **argv)
 	unsigned int i;
 
 	if (firing_dead(BY_PTRACE, NEEDS_ALL)) {
-		fprintf(stderr, "nothing to measure: a type of breakpoint never fires here, see first_trap_test\n");
+		fprintf(stderr, "nothing to measure: " FIRING_SKIP "\n");
 		return 4;
 	}
 	turns = shared_alloc(sizeof(*turns));
