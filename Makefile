@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # run_tests   build and run the suite (tests/)
-# check       test the tests: build variants, kernel trees, driver, faults, style
+# emulated    the same in QEMU without KVM, where breakpoints fire; KERNEL=BZIMAGE
+# check       test the tests: build variants, kernel trees, driver, faults, style;
+#             CHECKS="driver lint" only these
 # lint        only the style part of check
 # lab         run the suite under kernels with a fault in them (tools/lab)
 # coverage    which lines of the kernel's code the suite reaches, in the same lab
@@ -12,8 +14,11 @@
 all run_tests:
 	$(MAKE) -C tests $@
 
+emulated:
+	@tools/emulated.sh
+
 check:
-	tools/check.sh
+	tools/check.sh $(CHECKS)
 
 lint:
 	tools/check.sh lint
@@ -32,6 +37,8 @@ install:
 	$(MAKE) -C tests OUTPUT="$(abspath $(INSTALL_PATH))"
 	rm -f "$(INSTALL_PATH)"/*.o
 	cp run_tests.sh tests/settings "$(INSTALL_PATH)"
+	mkdir -p "$(INSTALL_PATH)/known-failures"
+	cp tools/known-failures/*.txt "$(INSTALL_PATH)/known-failures"
 	$(MAKE) -s --no-print-directory -C tests OUTPUT="$(abspath $(INSTALL_PATH))" emit_tests | \
 		sed 's/.*://' >"$(INSTALL_PATH)/kselftest-list.txt"
 
@@ -41,4 +48,4 @@ clean:
 distclean: clean
 	rm -rf .cache
 
-.PHONY: all run_tests check lint lab coverage bench install clean distclean
+.PHONY: all run_tests emulated check lint lab coverage bench install clean distclean

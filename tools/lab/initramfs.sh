@@ -3,14 +3,23 @@
 #
 # Build the lab's initramfs, and print its path: busybox, the suite in both
 # bitnesses, static, and its driver.
+#
+#	initramfs.sh --checkout   this directory instead, built as "make -C tests"
+#	                          does, with the libraries that its programs need, and
+#	                          what is preloaded to spoil them in /prebuilt
 me=initramfs
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
 
-[ $# -eq 0 ] || {
-	echo "Usage: initramfs.sh" >&2
+kind=suite
+case $#$1 in
+0) ;;
+1--checkout) kind=checkout ;;
+*)
+	echo "Usage: initramfs.sh [--checkout]" >&2
 	exit 2
-}
+	;;
+esac
 
 need cpio cpio gzip gzip busybox busybox-static
 busybox=$(command -v busybox)
@@ -22,17 +31,56 @@ exec 9>"$lab/lock"
 ! command -v flock >/dev/null 2>&1 || flock 9
 
 root=$lab/root
-if ! { mkdir -p "$lab" && rm -rf "$root" && mkdir -p "$root/bin" "$root/suite"; }; then
+if ! { rm -rf "$root" && mkdir -p "$root/bin" "$root/$kind"; }; then
 	die "cannot write below $lab"
 fi
+
+suite()
+{
+	make -s -j "$jobs" -C "$top" install INSTALL_PATH="$lab/suite" USERLDFLAGS=-static &&
+		cp -r "$lab/suite/." "$root/suite" &&
+		cp "$top"/tools/known-failures/*.txt "$root/suite"
+}
+
+# preloaded NAME SOURCE...
+preloaded()
+{
+	name=$1
+	shift
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -shared -fPIC -I"$top/tests" \
+		"$@" -o "$root/prebuilt/$name.so" -ldl
+}
+
+# The 32-bit program that one of 64 bits runs needs no libraries
+compat32()
+{
+	[ -e "$top/tests/compat32_test_32" ] || return 0
+	make -s -j "$jobs" -C "$top/tests" OUTPUT="$1" USERLDFLAGS=-static \
+		"$1/compat32_test_32"
+}
+
+checkout()
+{
+	make -s -j "$jobs" -C "$top/tests" && mkdir "$root/prebuilt" &&
+		preloaded shim "$top"/tools/faults/*.c &&
+		preloaded lose -D_GNU_SOURCE "$top/tools/bench/lose.c" &&
+		cp -r "$top/Makefile" "$top/run_tests.sh" "$top/tests" "$top/tools" \
+			"$root/checkout" &&
+		rm -f "$root"/checkout/tests/*.o "$root"/checkout/tests/*_32 &&
+		compat32 "$root/checkout/tests" && rm -f "$root"/checkout/tests/*.o &&
+		ldd "$root"/checkout/tests/*_64 "$root"/prebuilt/*.so |
+		sed -n 's/.* => //; s/^[[:blank:]]*\(\/[^ ]*\) (.*/\1/p' | sort -u |
+			cpio -p -d -L --quiet "$root"
+}
+
 cp "$busybox" "$root/bin/busybox"
 cp "$here/init" "$root/init"
-quietly "$lab/suite.log" make -s -C "$top" install INSTALL_PATH="$lab/suite" USERLDFLAGS=-static
-cp -r "$lab/suite/." "$root/suite"
-cp "$top"/tools/known-failures/*.txt "$root/suite"
+quietly "$lab/$kind.log" $kind
 
-if ! { (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/initramfs.new" &&
-	mv "$lab/initramfs.new" "$lab/initramfs.gz"; }; then
-	die "cannot write $lab/initramfs.gz"
+initramfs=$lab/initramfs.gz
+[ $kind = suite ] || initramfs=$lab/$kind.gz
+if ! { (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$initramfs.new" &&
+	mv "$initramfs.new" "$initramfs"; }; then
+	die "cannot write $initramfs"
 fi
-echo "$lab/initramfs.gz"
+echo "$initramfs"

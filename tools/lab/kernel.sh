@@ -46,6 +46,10 @@ src=$lab/src/$name-$kind
 build=$lab/build/$name-$kind
 mkdir -p "$lab/src" "$lab/build" || die "cannot write below $lab"
 
+# One at a time: who had to wait finds it built
+exec 9>"$lab/kernel.lock"
+! command -v flock >/dev/null 2>&1 || flock 9
+
 # The #DB entry is noinstr, hence not profiled. Counting in it is only adding to
 # memory of the kernel, which does no harm in this one.
 count_noinstr()

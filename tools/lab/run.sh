@@ -9,14 +9,20 @@
 #	                    that gets wrong
 #	--kernel BZIMAGE    any kernel that has an 8250 console and an initramfs
 #	--initrd FILE       instead of building the suite's (initramfs.sh)
+#	--checkout          with this directory instead, its 64-bit programs linked
+#	                    dynamically: COMMAND runs at its top, with HWBP_PREBUILT=
+#	                    where shim.so and lose.so are, for LD_PRELOAD
 #	--smp N             virtual CPUs, 2
 #	--append TEXT       more kernel parameters
+#	--add DIR           with the files of DIR in the machine
 #	--test PATTERN      only these tests, as for run_tests.sh -t; repeatable
 #	--known-failures F  a list instead of tcg.txt, or bochs.txt
 #	--output DIR        where ktap, dmesg and exit-code go; .cache/lab/out
 #	--timeout SECONDS   for the whole machine, 900
 #	--bisect            exit code for "git bisect run": 0, 1, 125
 #	COMMAND             instead of run_tests.sh, in a shell of the machine
+#
+# Prints what the suite, or COMMAND, does, as it comes.
 #
 # Exit code: that of the suite (0, 1, 4); 1 if the kernel died in the middle of
 # it, with the name of the last test; 3 if it never came so far, which says
@@ -29,15 +35,15 @@ me=run
 usage()
 {
 	[ $# -eq 0 ] || echo "run.sh: $*" >&2
-	echo "Usage: run.sh --kernel BZIMAGE [--emulator qemu|bochs] [--smp N] [--append TEXT] [--test PATTERN]... [--known-failures FILE] [--output DIR] [--timeout SECONDS] [--bisect] [-- COMMAND]" >&2
+	echo "Usage: run.sh --kernel BZIMAGE [--emulator qemu|bochs] [--checkout] [--smp N] [--append TEXT] [--add DIR] [--test PATTERN]... [--known-failures FILE] [--output DIR] [--timeout SECONDS] [--bisect] [-- COMMAND]" >&2
 	exit 2
 }
 
-kernel='' initrd='' smp=2 append='' patterns='' known='' bisect=''
+kernel='' initrd='' checkout='' smp=2 append='' add='' patterns='' known='' bisect=''
 output=$lab/out timeout=900 command='' emulator=qemu
 while [ $# -gt 0 ]; do
 	case $1 in
-	--kernel | --emulator | --initrd | --smp | --append | --test | \
+	--kernel | --emulator | --initrd | --smp | --append | --add | --test | \
 		--known-failures | --output | --timeout)
 		[ $# -gt 1 ] || usage "$1 needs a value"
 		;;
@@ -48,12 +54,13 @@ while [ $# -gt 0 ]; do
 	--initrd) initrd=$2 ;;
 	--smp) smp=$2 ;;
 	--append) append=$2 ;;
+	--add) add=$2 ;;
 	--test) patterns="$patterns -t '$2'" ;;
 	--known-failures) known=$2 ;;
 	--output) output=$2 ;;
 	--timeout) timeout=$2 ;;
-	--bisect)
-		bisect=y
+	--bisect | --checkout)
+		[ "$1" = --bisect ] && bisect=y || checkout=$1
 		shift
 		continue
 		;;
@@ -68,6 +75,7 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 [ -n "$kernel" ] || usage "--kernel is needed"
+[ -z "$checkout" ] || [ -n "$command" ] || usage "--checkout needs a command"
 
 # Nothing can be said of the kernel
 inconclusive()
@@ -101,7 +109,7 @@ for n in "$smp" "$timeout"; do
 	esac
 done
 if [ -z "$initrd" ]; then
-	initrd=$("$here/initramfs.sh") || inconclusive "no initramfs"
+	initrd=$("$here/initramfs.sh" ${checkout:+"$checkout"}) || inconclusive "no initramfs"
 fi
 [ -r "$initrd" ] || inconclusive "cannot read the initramfs $initrd"
 [ -n "$known" ] || known=$top/tools/known-failures/$list
@@ -119,14 +127,17 @@ cleanup()
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
+trap 'exit 141' PIPE
 
-# The machine's command, and the list, come in a second archive behind the first
-if ! { mkdir -p "$tmp/root/suite" &&
+# The machine's command, and the list, come in a second archive after the first
+if ! { mkdir -p "$tmp/root/suite" && { [ -z "$add" ] || cp -r "$add/." "$tmp/root"; } &&
 	cat "$known" "$top/tools/known-failures/linux.txt" >"$tmp/root/suite/lab.txt"; }; then
 	inconclusive "cannot write below $tmp"
 fi
 [ -n "$command" ] || command="sh ./run_tests.sh -o $timeout -k lab.txt $patterns"
-if ! { echo "$command" >"$tmp/root/cmd" &&
+[ -z "$checkout" ] || command="cd /checkout; export HWBP_PREBUILT=/prebuilt
+$command"
+if ! { printf '%s\n' "$command" >"$tmp/root/cmd" && mkfifo "$tmp/line" &&
 	(cd "$tmp/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/cmd.gz"; }; then
 	inconclusive "cannot write below $tmp"
 fi
@@ -136,11 +147,19 @@ cat "$initrd" "$tmp/cmd.gz" >"$tmp/initrd" || inconclusive "cannot write below $
 # space is where it is on most hardware
 parameters="console=ttyS0 panic=-1 quiet reboot=t la57=off tsc_early_khz=2400000 tsc=reliable $append"
 
-# Under a watchdog, and gone with us
+# The machine, under a watchdog, and gone with us; what comes from its second line
+# while it is there goes to the file ktap, and all but what init says to our caller
 watched()
 {
-	timeout -k 5 "$timeout" "$@" &
+	(exec timeout -k 5 "$timeout" "$@" </dev/null >"$log" 2>&1) 9>"$tmp/line" &
 	pid=$!
+	while IFS= read -r line || [ -n "$line" ]; do
+		printf '%s\n' "$line" >&3
+		case $line in
+		"lab: up "* | "lab: exit "*) ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done <"$tmp/line" 3>"$output/ktap"
 	wait "$pid"
 	pid=
 }
@@ -171,7 +190,7 @@ bochs_files()
 			ata0-master: type=cdrom, path=$tmp/cd, status=inserted
 			boot: cdrom
 			com1: enabled=1, mode=file, dev=$output/dmesg
-			com2: enabled=1, mode=file, dev=$output/ktap
+			com2: enabled=1, mode=file, dev=$tmp/line
 			log: $output/emulator.log
 			panic: action=fatal
 			clock: sync=none
@@ -184,18 +203,20 @@ bochs_files()
 boot_bochs()
 {
 	bochs_files || inconclusive "cannot write below $tmp"
+	log=/dev/null
 	watched script -qfc "stty rows 50 cols 132; TERM=vt100 exec bochs-bin -q -f '$tmp/rc' -rc '$tmp/go'" \
-		/dev/null </dev/null >/dev/null 2>&1
+		/dev/null
 }
 
 boot_qemu()
 {
+	log=$output/emulator.log
 	watched qemu-system-x86_64 -nodefaults -no-user-config -machine pc \
 		-accel tcg,thread="${LAB_THREAD:-single}" -cpu max,la57=off \
 		-smp "$smp,sockets=$smp" -m 768 -kernel "$kernel" \
 		-initrd "$tmp/initrd" -append "$parameters" -display none \
-		-serial "file:$output/dmesg" -serial "file:$output/ktap" \
-		-monitor none -no-reboot </dev/null >"$output/emulator.log" 2>&1
+		-serial "file:$output/dmesg" -serial "file:$tmp/line" \
+		-monitor none -no-reboot
 }
 
 # The last test that said it was run, for a machine that died
@@ -211,7 +232,6 @@ last_test()
 try=1
 while :; do
 	: >"$output/dmesg"
-	: >"$output/ktap"
 	case $emulator in
 	qemu) boot_qemu ;;
 	bochs) boot_bochs ;;
@@ -223,7 +243,6 @@ while :; do
 done
 
 code=$(sed -n 's/^lab: exit \([0-9]*\).*/\1/p' "$output/ktap" | tail -n 1)
-cat "$output/ktap"
 if [ -z "$code" ]; then
 	say "the machine died or hung in the middle, last test: $(last_test); see $output/dmesg: $(grep -E 'BUG|Oops|panic|WARN' "$output/dmesg" | head -n 1)"
 	code=1
