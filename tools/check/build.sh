@@ -14,6 +14,64 @@
 # loops have 3, 62 planned and 86 run. And it exits with 0 each time. -Wextra
 # gives 17 warnings.
 . "$(dirname "$0")/../tap.sh"
+# shellcheck source=tools/emulator.sh
+. "$(dirname "$0")/../emulator.sh"
+
+# verdicts NAME PROGRAM...: of that build, and how many there are. The harness of
+# 6.1 prints no name where it skips.
+verdicts()
+{
+	build=$1
+	shift
+	for program; do
+		timeout -k 5 120 "/builds/$build/${program}_64" 2>/dev/null |
+			sed -n "s/^\(ok\|not ok\) [0-9]* \([^ ]*\)\(.*\)/$program \2 \1\3/p" |
+			awk '{ sub(/#.*/, ""); n++ }
+				NF > 2 { print }
+				END { print program, "tests:", n + 0 }' program="$program"
+	done
+}
+
+# differing A B: programs and tests that A and B do not agree on; what one of them
+# does not name is seen in the number of tests
+differing()
+{
+	awk '{ test = $1 " " $2 }
+		NR == FNR { verdict[test] = $0; next }
+		test in verdict && verdict[test] != $0 { print test }' "$1" "$2" | sort -u
+}
+
+# like_o2 NAME PROGRAM...: the same verdicts as at -O2. What the optimiser does to a
+# test it does every time; what comes from the machine is gone when both are run
+# again.
+like_o2()
+{
+	build=$1
+	shift
+	[ -s "$tmp/gcc-O2" ] && verdicts "$build" "$@" >"$tmp/verdicts"
+	differing "$tmp/gcc-O2" "$tmp/verdicts" >"$tmp/differ"
+	for _ in 1 2; do
+		[ -s "$tmp/differ" ] || return 0
+		# shellcheck disable=SC2046 # words
+		set -- $(cut -d ' ' -f 1 "$tmp/differ" | sort -u)
+		verdicts gcc-O2 "$@" >"$tmp/again.o2"
+		verdicts "$build" "$@" >"$tmp/again"
+		differing "$tmp/again.o2" "$tmp/again" | grep -xF -f "$tmp/differ" >"$tmp/still"
+		mv "$tmp/still" "$tmp/differ"
+	done
+	cat "$tmp/differ"
+	[ ! -s "$tmp/differ" ]
+}
+
+if in_machine; then
+	verdicts gcc-O2 "$@" >"$tmp/gcc-O2"
+	for build in gcc-O0 gcc-O3 clang-O2 harness-6.1; do
+		[ ! -d "/builds/$build" ] ||
+			check "$build: verdicts as with gcc -O2, $# programs" like_o2 $build "$@"
+	done
+	done_testing
+	exit
+fi
 
 jobs=$(getconf _NPROCESSORS_ONLN)
 unset OUTPUT KSRC ARCH LLVM CC M32 USERCFLAGS USERLDFLAGS MAKEFLAGS MAKELEVEL
@@ -32,57 +90,35 @@ programs()
 	make -s --no-print-directory -C "$top/tests" OUTPUT="$tmp" "$@" emit_tests
 }
 
-# verdicts NAME: of the programs there
-verdicts()
-{
-	for prog in "$tmp/$1"/*_64 "$tmp/$1"/*_32; do
-		[ ! -x "$prog" ] || timeout -k 5 60 "$prog" 2>/dev/null |
-			sed -n "s/^\(ok\|not ok\) [0-9]* \([^# ]*\).*/${prog##*/} \1 \2/p"
-	done
-}
-
-# differing A B: tests that A and B do not agree on
-differing()
-{
-	sort "$1" "$2" | uniq -u | awk '{ print $1 " " $NF }' | sort -u
-}
-
-# like_o2 NAME: the same verdicts as at -O2. What the optimiser does to a test it
-# does every time; what comes from the machine (other users of breakpoints, a
-# hypervisor that loses DR6) is gone when both are run again.
-like_o2()
-{
-	[ -s "$tmp/gcc-O2.verdicts" ] && verdicts "$1" >"$tmp/$1.verdicts" || return
-	differing "$tmp/gcc-O2.verdicts" "$tmp/$1.verdicts" >"$tmp/differ"
-	for _ in 1 2; do
-		[ -s "$tmp/differ" ] || return 0
-		verdicts gcc-O2 >"$tmp/again.o2"
-		verdicts "$1" >"$tmp/again"
-		differing "$tmp/again.o2" "$tmp/again" | comm -12 - "$tmp/differ" >"$tmp/still"
-		mv "$tmp/still" "$tmp/differ"
-	done
-	cat "$tmp/differ"
-	[ ! -s "$tmp/differ" ]
-}
-
+# As for the emulator: static
 for level in -O2 -O0 -O3; do
-	check "gcc $level" build gcc$level USERCFLAGS="$level -Werror"
-	[ $level != -O2 ] || verdicts gcc-O2 >"$tmp/gcc-O2.verdicts"
-	check "gcc $level: same verdicts" like_o2 gcc$level
+	check "gcc $level" build gcc$level USERCFLAGS="$level -Werror" USERLDFLAGS=-static
 	if have clang; then
-		check "clang $level" build clang$level LLVM=1 USERCFLAGS="$level -Werror"
+		check "clang $level" build clang$level LLVM=1 \
+			USERCFLAGS="$level -Werror" USERLDFLAGS=-static
 	else
 		skip "clang $level" "no clang here: apt-get install clang"
 	fi
 done
-if have clang; then
-	check "clang -O2: same verdicts" like_o2 clang-O2
-fi
 
-# The oldest harness, and -static as for the lab
 old=$("$top/tools/get-harness.sh" 6.1 2>/dev/null)
-check "harness of 6.1" build old KSRC="$old" USERCFLAGS=-Werror
-check "-static" build static USERCFLAGS=-Werror USERLDFLAGS=-static
+check "harness of 6.1" build harness-6.1 KSRC="$old" USERCFLAGS=-Werror USERLDFLAGS=-static
+
+for build in gcc-O2 gcc-O0 gcc-O3 clang-O2 harness-6.1; do
+	mkdir -p "$tmp/add/builds/$build"
+	mv "$tmp/$build"/*_test_64 "$tmp/add/builds/$build"
+	strip "$tmp/add/builds/$build"/*
+done 2>/dev/null
+one='' two='' n=0
+for program in $(programs | sed -n 's/.*:\(.*\)_64$/\1/p'); do
+	n=$((n + 1))
+	case $program$n in
+	*kvm_guest_test*) ;;
+	*[02468]) one="$one $program" ;;
+	*) two="$two $program" ;;
+	esac
+done
+in_machines 900 "$one" "$two"
 
 same_programs()
 {

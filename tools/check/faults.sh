@@ -4,27 +4,53 @@
 # Can the tests fail? Each fault of tools/faults/list must turn its programs red
 # by an assertion, and the faults of a program together each of its tests; with
 # the same shim and no fault the program must be green. Given programs, only
-# theirs.
+# theirs. In the emulator: a test that is never green there is skipped by name.
 . "$(dirname "$0")/../tap.sh"
+# shellcheck source=tools/emulator.sh
+. "$(dirname "$0")/../emulator.sh"
 
 faults=$top/tools/faults
 tests=$top/tests
-known=$top/tools/known-failures/linux.txt
+known=$top/tools/known-failures
+programs=$(sed -n 's/^TESTS_BOTHBITS += //p' "$tests/Makefile")
 
-build()
+names_exist()
 {
-	make -C "$tests" &&
-		"${CC:-gcc}" -O2 -Wall -Wextra -Werror -shared -fPIC -I"$tests" \
-			"$faults"/*.c -o "$tmp/shim.so" -ldl
+	sed '/^#/d' "$faults/list" | awk '{ print $2 }' | tr , '\n' |
+		sed 's/:.*//' | sort -u |
+		while read -r name; do
+			echo "$programs" | grep -qx "$name" || exit 1
+		done
 }
 
-# selected PATTERN: the tests that match, of those owed
+if ! in_machine; then
+	check "the list names programs that are there" names_exist
+	if [ $# -gt 0 ]; then
+		in_machines 900 "$*"
+	else
+		# Two lanes that take as long; the faults of kvm_guest_test are those of a
+		# guest: tools/lab/kvm
+		one='' two=
+		for program in $programs; do
+			case $program in
+			kvm_guest_test) ;;
+			perf_*) one="$one $program" ;;
+			*) two="$two $program" ;;
+			esac
+		done
+		in_machines 900 "$one" "$two"
+	fi
+	done_testing
+	exit
+fi
+
+# selected PATTERN: the tests that match, of those expected
 selected()
 {
 	while read -r name; do
 		# shellcheck disable=SC2254 # a pattern is what it is
 		case $name in $1) echo "$name" ;; esac
-	done <"$tmp/owed"
+	done <"$tmp/expected"
 }
 
 # select_them PROGRAM PATTERN: options that do. A harness that cannot runs all.
@@ -56,7 +82,7 @@ trap 'end_session; rm -rf "$tmp"' EXIT
 run()
 {
 	# shellcheck disable=SC2046 # words
-	LD_PRELOAD=$tmp/shim.so HWBP_FAULT=$1 setsid timeout -k 5 120 \
+	LD_PRELOAD=$HWBP_PREBUILT/shim.so HWBP_FAULT=$1 setsid timeout -k 5 120 \
 		"$tests/$2_64" $(select_them "$2" "$3") >"$tmp/out" 2>&1 </dev/null &
 	session=$!
 	wait $session
@@ -72,33 +98,46 @@ run()
 		"$tmp/out" >"$tmp/results"
 }
 
-# matches NAME FILE: does the first word of a line of FILE, a pattern, match?
-matches()
+# known_failure NAME: sets reason
+known_failure()
 {
-	while read -r glob rest; do
-		[ -n "$rest" ] || continue
+	while read -r glob state reason; do
+		[ "$state" = fail ] || continue
 		# shellcheck disable=SC2254 # a pattern is what it is
 		case $1 in $glob) return 0 ;; esac
-	done <"$2"
+	done <<-END
+		$(cat "$known/linux.txt" "$known/tcg.txt")
+	END
 	return 1
 }
 
-# What the shim spoils by itself it spoils every time; what the machine does to a
-# run (other users of breakpoints, a hypervisor that loses DR6) is gone the next.
-# Leaves the tests that a fault must turn red in $tmp/owed, and those that are
-# red anyway in $tmp/never_green.
+all_known()
+{
+	while read -r name; do
+		known_failure "$1_64:$name" || return
+	done <"$tmp/never_green"
+}
+
+# What the shim spoils by itself it spoils every time. Leaves the tests that a fault
+# must turn red in $tmp/expected, and those that are red anyway in $tmp/never_green.
 green()
 {
 	for _ in 1 2 3; do
 		run none "$1" '*'
-		sed -n 's/^ok //p' "$tmp/results" | sort >"$tmp/owed"
-		sed -n 's/^red //p' "$tmp/results" | sort >"$tmp/never_green"
+		sed -n 's/^ok //p' "$tmp/results" | sort >"$tmp/expected"
+		sed -n 's/^red //p; s/^dead //p' "$tmp/results" | sort >"$tmp/never_green"
 		grep -q '^# Totals' "$tmp/out" || continue
-		grep -E '^(red|dead) ' "$tmp/results" | while read -r _ name; do
-			matches "$1_64:$name" "$known" || exit 1
-		done && return
+		all_known "$1" && return
 	done
 	return 1
+}
+
+# without FILE: the lines that are not there, too
+without()
+{
+	awk -v file="$1" '
+		BEGIN { while ((getline line <file) > 0) there[line] }
+		!($0 in there)'
 }
 
 # by_fault FAULT PROGRAM PATTERN: not by a hang and not by a crash of the shim, but by a
@@ -108,16 +147,14 @@ by_fault()
 	run "$1" "$2" "$3"
 	! grep -q '^dead ' "$tmp/results" || return
 	sed -n 's/^red //p' "$tmp/results" | sort |
-		comm -23 - "$tmp/never_green" >"$tmp/red"
+		without "$tmp/never_green" >"$tmp/red"
 	cat "$tmp/red" >>"$tmp/seen"
 	[ -s "$tmp/red" ]
 }
 
 all_seen()
 {
-	sort -u "$tmp/seen" | comm -13 - "$tmp/owed" | sed 's/^/no fault for /' |
-		grep . && return 1
-	return 0
+	! without "$tmp/seen" <"$tmp/expected" | sed 's/^/no fault for /' | grep .
 }
 
 # of_program PROGRAM
@@ -127,11 +164,15 @@ of_program()
 		not_ok "$1 is green under the shim"
 		return
 	fi
-	if [ ! -s "$tmp/owed" ]; then
-		skip "$1" "all its tests are skipped here"
+	if [ ! -s "$tmp/expected" ]; then
+		skip "$1" "all its tests are skipped there"
 		return
 	fi
 	ok "$1 is green under the shim"
+	while read -r name; do
+		known_failure "$1_64:$name"
+		skip "$1:$name" "never green there: $reason"
+	done <"$tmp/never_green"
 	awk -F '\t+' -v program="$1" '!/^#/ {
 		for (n = split($2, entry, ","); n; n--) {
 			split(entry[n] ":*", part, ":")
@@ -142,7 +183,7 @@ of_program()
 	: >"$tmp/seen"
 	while read -r fault glob what; do
 		if [ -z "$(selected "$glob")" ]; then
-			skip "$fault: $what: $1" "these tests are skipped here"
+			skip "$fault: $what: $1" "these tests are skipped there"
 		elif by_fault "$fault" "$1" "$glob" || by_fault "$fault" "$1" "$glob"; then
 			ok "$fault: $what: $1:$(head -n 1 "$tmp/red"), $(wc -l <"$tmp/red") tests"
 		else
@@ -156,27 +197,7 @@ of_program()
 	check "$1: for each test a fault that turns it red" all_seen
 }
 
-programs=$(sed -n 's/^TESTS_BOTHBITS += //p' "$tests/Makefile")
-
-names_exist()
-{
-	sed '/^#/d' "$faults/list" | awk '{ print $2 }' | tr , '\n' |
-		sed 's/:.*//' | sort -u |
-		while read -r name; do
-			echo "$programs" | grep -qx "$name" || exit 1
-		done
-}
-
-check "build" build
-[ -e "$tmp/shim.so" ] || {
-	done_testing
-	exit 1
-}
-check "the list names programs that are there" names_exist
-# Its faults are those of a guest: tools/lab/kvm
-# shellcheck disable=SC2086 # one word for each
-[ $# -gt 0 ] || set -- $programs
 for program; do
-	[ "$program" = kvm_guest_test ] || of_program "$program"
+	of_program "$program"
 done
 done_testing

@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The suite as part of a kernel: exported to a 6.1 and a 6.12 tree it must build,
-# run, install and clean through that tree's own selftests Makefile.
+# run, install and clean through that tree's own selftests Makefile. Which of the
+# tests pass depends on this machine, and is not looked at here; that it does not
+# depend on the tree's harness is checked by build.sh, in an emulator.
 . "$(dirname "$0")/../tap.sh"
 
+jobs=$(getconf _NPROCESSORS_ONLN)
 unset OUTPUT KSRC ARCH LLVM CC M32 USERCFLAGS USERLDFLAGS MAKEFLAGS MAKELEVEL
 unset KBUILD_OUTPUT O INSTALL_PATH
 
 # in_tree ARGUMENTS...: what a kernel developer types
 in_tree()
 {
-	make -C "$tree/tools/testing/selftests" TARGETS=hw_breakpoint "$@" >"$tmp/log" 2>&1
+	make -j "$jobs" -C "$tree/tools/testing/selftests" TARGETS=hw_breakpoint "$@" >"$tmp/log" 2>&1
 	status=$?
 	cat "$tmp/log"
 	return $status
@@ -35,26 +38,21 @@ all_ran()
 	! grep -E 'Planned tests !=|TIMEOUT|warning:|file .* is missing' "$tmp/log"
 }
 
-# same_verdicts: what run_tests.sh says of each test. The harness of 6.1 prints no
-# name where it skips, so only tests that both name can differ. A trap that the
-# machine loses hits one test here and another there, no runner is to blame for it:
-# three names may differ.
-same_verdicts()
-{
-	sed -n 's/^# \(ok\|not ok\) [0-9]* \([^# ]*\).*/\1 \2/p' "$tmp/log" | sort >"$tmp/there"
-	[ -s "$tmp/here" ] && [ -s "$tmp/there" ] || return
-	awk '{ name = $NF; verdict = $1 }
-		NR == FNR { here[name] = here[name] " " verdict; next }
-		name in here && here[name] !~ verdict { print name ": " verdict " there"; bad++ }
-		END { exit bad > 3 }' "$tmp/here" "$tmp/there"
-}
-
 runs() { in_tree run_tests && all_ran; }
 clean() { in_tree clean && [ "$(ls -A "$suite")" = "$(cat "$tmp/exported")" ]; }
 
+# Where only make's part is looked at, a compiler that reads and writes nothing else
+cat >"$tmp/reads" <<'END'
+#!/bin/sh
+gcc -fsyntax-only "$@" || exit
+while [ "$1" != -o ]; do shift; done
+[ "$2" = /dev/null ] || { : >"$2" && chmod +x "$2"; }
+END
+chmod +x "$tmp/reads"
+
 elsewhere()
 {
-	in_tree O="$tmp/obj" && [ "$(programs | wc -l)" -eq \
+	in_tree O="$tmp/obj" CC="$tmp/reads" && [ "$(programs | wc -l)" -eq \
 		"$(find "$tmp/obj/kselftest/hw_breakpoint" -name '*_test_*[24]' | wc -l)" ] &&
 		[ "$(ls -A "$suite")" = "$(cat "$tmp/exported")" ]
 }
@@ -78,11 +76,9 @@ says_once()
 plain_copy()
 {
 	rm -r "$suite" && cp -r "$top/tests" "$suite" && in_tree clean &&
-		in_tree
+		in_tree CC="$tmp/reads"
 }
 
-"$top/run_tests.sh" 2>/dev/null |
-	sed -n 's/^  \(ok\|not ok\) [0-9]* \([^# ]*\).*/\1 \2/p' | sort >"$tmp/here"
 for version in 6.1 6.12; do
 	source=$("$top/tools/get-harness.sh" $version 2>"$tmp/out") || {
 		not_ok "$version: no source"
@@ -94,7 +90,6 @@ for version in 6.1 6.12; do
 	check "$version: export" "$top/tools/export.sh" "$tree"
 	ls -A "$suite" >"$tmp/exported"
 	check "$version: run_tests" runs
-	check "$version: same verdicts as run_tests.sh" same_verdicts
 	check "$version: another ARCH: says so once" says_once
 	if have rsync; then
 		check "$version: install" installs

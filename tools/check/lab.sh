@@ -16,20 +16,16 @@ cat >"$tmp/bin/qemu-system-x86_64" <<'END'
 for arg; do
 	case $arg in
 	file:*/dmesg) dmesg=${arg#file:} ;;
-	file:*/ktap) ktap=${arg#file:} ;;
+	file:*/line) line=${arg#file:} ;;
 	esac
 done
+exec 3>"$line"
+[ $PLAY = panics ] || printf '%s\n' "lab: up 1.00" "  #  RUN           slots.each_alone ..." >&3
 case $PLAY in
-good | fails | skips | dies | hangs) echo "lab: up 1.00" >"$ktap" ;;
-esac
-case $PLAY in
-good) echo "lab: exit 0" >>"$ktap" ;;
-fails) echo "lab: exit 1" >>"$ktap" ;;
-skips) echo "lab: exit 4" >>"$ktap" ;;
-dies)
-	echo "  #  RUN           slots.each_alone ..." >>"$ktap"
-	echo "BUG: unable to handle page fault" >"$dmesg"
-	;;
+good) echo "lab: exit 0" >&3 ;;
+fails) echo "lab: exit 1" >&3 ;;
+skips) echo "lab: exit 4" >&3 ;;
+dies) echo "BUG: unable to handle page fault" >"$dmesg" ;;
 panics) echo "Kernel panic - not syncing: VFS" >"$dmesg" ;;
 hangs) exec sleep 1000 ;;
 esac
@@ -71,13 +67,24 @@ nothing_left()
 	! pgrep -f "$tmp/machine" >/dev/null
 }
 
+# started: a machine that goes on and on; what it says comes at once
+started()
+{
+	: >"$tmp/stream"
+	play hangs --timeout 500 >"$tmp/stream" 2>&1 &
+	pid=$!
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		grep -q 'RUN  *slots.each_alone' "$tmp/stream" && return
+		sleep 0.5
+	done
+	kill $pid
+	return 1
+}
+
 # stopped SIGNAL: run.sh that is killed takes the machine along
 stopped()
 {
-	rm -f "$tmp/machine/ktap"
-	play hangs --timeout 500 >/dev/null 2>&1 &
-	pid=$!
-	until grep -q 'lab: up' "$tmp/machine/ktap" 2>/dev/null; do sleep 0.1; done
+	started || return
 	pkill -"$1" -f "run.sh --kernel $tmp/kernel"
 	wait $pid
 	status=$?
@@ -130,10 +137,10 @@ if ! have cpio; then
 	done_testing
 	exit
 fi
-check "a good kernel" gives 0 'lab: exit 0' play good
-check "a kernel that fails" gives 1 'lab: exit 1' play fails
-check "a kernel that fails, bisecting" gives 1 'lab: exit 1' play fails --bisect
-check "nothing could run, bisecting" gives 125 'lab: exit 4' play skips --bisect
+check "a good kernel" one_line 0 'RUN  *slots' play good
+check "a kernel that fails" one_line 1 'RUN  *slots' play fails
+check "a kernel that fails, bisecting" one_line 1 'RUN  *slots' play fails --bisect
+check "nothing could run, bisecting" one_line 125 'RUN  *slots' play skips --bisect
 check "a kernel that panics at boot" gives 3 "see $tmp/machine/dmesg: Kernel panic" play panics
 check "a kernel that panics at boot, bisecting" gives 125 'Kernel panic' play panics --bisect
 check "a kernel that dies in the middle" gives 1 'last test: slots.each_alone; .*BUG: unable' play dies
