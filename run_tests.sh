@@ -140,6 +140,8 @@ while [ $# -gt 0 ]; do
 	esac
 	case $opt in
 	--emulated)
+		[ -z "$list$tests$known_files$limit$soak$soak_options" ] && [ "$repeat" -eq 1 ] ||
+			bad_usage "--emulated has to come before the other options"
 		emulated=$(dirname "$0")/tools/emulated.sh
 		[ -r "$emulated" ] || cannot_run "tools/emulated.sh is not beside $0"
 		exec sh "$emulated" "$@" ;;

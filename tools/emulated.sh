@@ -25,7 +25,7 @@ limit=${EMULATED_LIMIT:-1200}
 usage()
 {
 	[ $# -eq 0 ] || say "$*"
-	echo "Usage: [KERNEL=BZIMAGE] emulated.sh [-t PATTERN]... [-k FILE]..." >&2
+	echo "Usage: [KERNEL=BZIMAGE] run_tests.sh --emulated [-t PATTERN]... [-k FILE]..." >&2
 	exit 2
 }
 
@@ -36,8 +36,8 @@ cannot_run()
 }
 
 patterns='' lists=''
-mkdir -p "$cache" && tmp=$(mktemp -d "$cache/tmp.XXXXXX") || exit 1
-mkdir "$tmp/add" || exit 1
+# Not in .cache, where get-harness.sh removes what looks forgotten
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hwbp-emulated.XXXXXX") && mkdir "$tmp/add" || exit 1
 lanes=
 # shellcheck disable=SC2317
 clean_up()
@@ -56,9 +56,22 @@ trap 'exit 141' PIPE
 
 while [ $# -gt 0 ]; do
 	case $1 in
+	--test=* | --known-failures=*)
+		option=${1%%=*} value=${1#*=}
+		shift
+		set -- "$option" "$value" "$@" ;;
+	-[tk]?*)
+		value=${1#-?}
+		option=${1%"$value"}
+		shift
+		set -- "$option" "$value" "$@" ;;
+	esac
+	case $1 in
 	-t | --test | -k | --known-failures)
 		[ $# -gt 1 ] || usage "$1 needs a value" ;;
-	-h | --help) usage ;;
+	-h | --help)
+		(usage 2>&1)
+		exit 0 ;;
 	*) usage "not for emulated machines: $1" ;;
 	esac
 	case $1 in
@@ -71,7 +84,8 @@ while [ $# -gt 0 ]; do
 		case $2 in
 		auto | none) lists="$lists -k $2" ;;
 		*)
-			[ -r "$2" ] || usage "cannot read known failures from '$2'"
+			{ [ -f "$2" ] && [ -r "$2" ]; } ||
+				usage "cannot read known failures from '$2'"
 			n=$((${n:-0} + 1))
 			mkdir -p "$tmp/add/suite/lists" &&
 				cp "$2" "$tmp/add/suite/lists/$n-$(basename "$2" | tr -c 'A-Za-z0-9.\n' _)" || exit 1
@@ -80,8 +94,13 @@ while [ $# -gt 0 ]; do
 	esac
 	shift 2
 done
+case $limit in
+'' | 0 | *[!0-9]*) usage "EMULATED_LIMIT is not a number: $limit" ;;
+esac
+[ -z "${KERNEL-}" ] || { [ -f "$KERNEL" ] && [ -r "$KERNEL" ]; } ||
+	cannot_run "cannot read the kernel $KERNEL"
 
-# have PROGRAM PACKAGE...: or install them, or say what is missing
+# PROGRAM PACKAGE...: installed, or named
 missing=
 while read -r program package; do
 	command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
@@ -116,7 +135,6 @@ debian_kernel()
 }
 
 if [ -n "${KERNEL-}" ]; then
-	[ -r "$KERNEL" ] || cannot_run "cannot read the kernel $KERNEL"
 	kernel=$KERNEL
 else
 	kernel=$cache/emulated/vmlinuz
@@ -132,7 +150,8 @@ else
 			cannot_run "no kernel package is known here (apt-get update?): give one by KERNEL=bzImage"
 		say "downloading $package (about 35 MB, once)"
 		if ! { (cd "$tmp" && download "$package") && dpkg-deb -x "$tmp/$package"_*.deb "$tmp/kernel" &&
-			mkdir -p "$cache/emulated" && mv "$tmp"/kernel/boot/vmlinuz-* "$kernel"; }; then
+			mkdir -p "$cache/emulated" && cp "$tmp"/kernel/boot/vmlinuz-* "$kernel.new" &&
+			mv "$kernel.new" "$kernel"; }; then
 			cannot_run "cannot get $package"
 		fi
 		rm -rf "$tmp/kernel" "$tmp"/*.deb
@@ -174,17 +193,19 @@ share_out()
 					list[least] = list[least] " -t " program[i]
 				}
 			for (l = 1; l <= lanes; l++)
-				print list[l]
+				if (list[l])
+					print list[l]
 		}'
 }
 
 if [ -n "$patterns" ]; then
 	count=1
-	echo "$patterns" >"$tmp/lanes"
+	echo "$patterns" >"$tmp/lanes" || exit 1
 else
 	count=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || count=1
 	[ "$count" -le 4 ] || count=4
-	share_out "$count" >"$tmp/lanes"
+	share_out "$count" >"$tmp/lanes" || exit 1
+	count=$(wc -l <"$tmp/lanes")
 fi
 
 say "booting $count of QEMU with $kernel"
@@ -203,7 +224,6 @@ while read -r tests; do
 		--timeout "$limit" -- "sh ./run_tests.sh -o 600$lists $tests" \
 		>"$tmp/out.$lane" 2>"$tmp/err.$lane" 3>&- &
 	lanes="$lanes $!"
-	eval "pid_$lane=$!"
 done <"$tmp/lanes"
 
 # A program's lines are kept until it has ended, and then come as a whole
@@ -221,12 +241,12 @@ while [ "$left" -gt 0 ] && IFS= read -r line <&3; do
 		number=$((number + 1))
 		verdict=${line%%"ok "*}ok
 		rest=${line#"$verdict "}
-		[ ! -e "$tmp/part.$lane" ] || cat "$tmp/part.$lane"
-		echo "$verdict $number ${rest#* }"
-		cat "$tmp/part.$lane" >>"$tmp/log" 2>/dev/null
+		echo "$verdict $number ${rest#* }" >>"$tmp/part.$lane"
+		cat "$tmp/part.$lane"
+		cat "$tmp/part.$lane" >>"$tmp/log.$lane"
 		rm -f "$tmp/part.$lane" ;;
 	[0-9]*" passed, "[0-9]*" failed, "[0-9]*" skipped")
-		echo "$line" >>"$tmp/counts" ;;
+		echo "$line" >"$tmp/counts.$lane" ;;
 	"KTAP version 1" | 1..[0-9]*) ;;
 	"# known failures: "*)
 		grep -qxF -e "$line" "$tmp/lists" 2>/dev/null || {
@@ -242,28 +262,63 @@ while [ "$left" -gt 0 ] && IFS= read -r line <&3; do
 	esac
 done
 
+# of_dead: from its results, the summary that a machine did not come to
+of_dead()
+{
+	awk '
+		/^  not ok / { name[++n] = $4; failed++ }
+		/^  ok / {
+			if (/ # (SKIP|XFAIL)/)
+				skipped++
+			else
+				passed++
+		}
+		/^not ok / && !n { print "#   " $4; failed++ }
+		/^(not )?ok / {
+			for (i = 1; i <= n; i++)
+				print "#   " ($1 == "ok" ? $3 : $4) ":" name[i]
+			n = 0
+		}
+		END {
+			printf "%d passed, %d failed, %d skipped\n", passed, failed + 1, skipped
+		}'
+}
+
 # How each machine ended. One that has died had a program that it did not end.
 status=4
+refused=
 n=0
 for pid in $lanes; do
 	n=$((n + 1))
 	wait "$pid"
 	code=$?
+	sed 's/^/# /' "$tmp/err.$n"
 	case $code in
-	0 | 4) ;;
+	0) [ $status -eq 1 ] || status=0 ;;
+	2) refused=$n ;;
+	4) ;;
 	*) status=1 ;;
 	esac
-	[ $code -ne 0 ] || [ $status -eq 1 ] || status=0
-	[ ! -s "$tmp/err.$n" ] || {
-		sed 's/^/# /' "$tmp/err.$n"
-		[ ! -e "$tmp/part.$n" ] || cat "$tmp/part.$n"
-		number=$((number + 1))
-		echo "not ok $number emulated_machine_$n # ERROR $(tail -n 1 "$tmp/err.$n")"
-		echo "0 passed, 1 failed, 0 skipped" >>"$tmp/counts"
-		status=1
-	}
+	[ ! -e "$tmp/counts.$n" ] && [ $code -ne 2 ] || continue
+	[ ! -e "$tmp/part.$n" ] || cat "$tmp/part.$n"
+	number=$((number + 1))
+	why=$(tail -n 1 "$tmp/err.$n")
+	echo "not ok $number emulated_machine_$n # ERROR $why"
+	cat "$tmp/log.$n" 2>/dev/null | of_dead >"$tmp/dead"
+	{
+		echo "# FAILED (names as for -t):"
+		grep '^#' "$tmp/dead"
+		printf '#   emulated_machine_%s\n#     %s\n' "$n" "$why"
+	} >>"$tmp/summary"
+	tail -n 1 "$tmp/dead" >"$tmp/counts.$n"
+	status=1
 done
 lanes=
+# What run_tests.sh there says of its options
+[ -z "$refused" ] || {
+	cat "$tmp/part.$refused" >&2 2>/dev/null
+	exit 2
+}
 
 # One summary: under each heading what all of them had to say
 [ ! -e "$tmp/summary" ] || awk '
@@ -283,8 +338,8 @@ lanes=
 			if (order[i] ~ /^# FAILED/)
 				print order[i] text[order[i]]
 	}' "$tmp/summary"
-[ ! -e "$tmp/log" ] || "$top/run_tests.sh" --verdict "$tmp/log" || status=1
-[ -e "$tmp/counts" ] || echo "0 passed, 1 failed, 0 skipped" >"$tmp/counts"
-awk '{ p += $1; f += $3; s += $5 }
-	END { print p + 0 " passed, " f + 0 " failed, " s + 0 " skipped" }' "$tmp/counts"
+cat "$tmp"/log.* >"$tmp/log" 2>/dev/null
+"$top/run_tests.sh" --verdict "$tmp/log" || status=1
+cat "$tmp"/counts.* | awk '{ p += $1; f += $3; s += $5 }
+	END { print p + 0 " passed, " f + 0 " failed, " s + 0 " skipped" }'
 exit $status
