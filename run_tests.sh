@@ -140,8 +140,9 @@ while [ $# -gt 0 ]; do
 	esac
 	case $opt in
 	--emulated)
-		[ -z "$list$tests$known_files$limit$soak$soak_options" ] && [ "$repeat" -eq 1 ] ||
+		if [ -n "$list$tests$known_files$limit$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
 			bad_usage "--emulated has to come before the other options"
+		fi
 		emulated=$(dirname "$0")/tools/emulated.sh
 		[ -r "$emulated" ] || cannot_run "tools/emulated.sh is not beside $0"
 		exec sh "$emulated" "$@" ;;

@@ -299,12 +299,15 @@ for pid in $lanes; do
 	4) ;;
 	*) status=1 ;;
 	esac
-	[ ! -e "$tmp/counts.$n" ] && [ $code -ne 2 ] || continue
+	if [ -e "$tmp/counts.$n" ] || [ $code -eq 2 ]; then
+		continue
+	fi
 	[ ! -e "$tmp/part.$n" ] || cat "$tmp/part.$n"
 	number=$((number + 1))
 	why=$(tail -n 1 "$tmp/err.$n")
 	echo "not ok $number emulated_machine_$n # ERROR $why"
-	cat "$tmp/log.$n" 2>/dev/null | of_dead >"$tmp/dead"
+	[ -e "$tmp/log.$n" ] || : >"$tmp/log.$n"
+	of_dead <"$tmp/log.$n" >"$tmp/dead"
 	{
 		echo "# FAILED (names as for -t):"
 		grep '^#' "$tmp/dead"

@@ -241,7 +241,9 @@ while :; do
 	grep -q '^lab: up' "$output/ktap" &&
 		! grep -q 'Oops: int3' "$output/dmesg" && break
 	try=$((try + 1))
-	[ $ended -ne 124 ] && [ $try -le 3 ] || inconclusive "the kernel does not come to the tests, see $output/dmesg: $(tail -n 1 "$output/dmesg")"
+	if [ "$ended" -eq 124 ] || [ $try -gt 3 ]; then
+		inconclusive "the kernel does not come to the tests, see $output/dmesg: $(tail -n 1 "$output/dmesg")"
+	fi
 done
 
 code=$(sed -n 's/^lab: exit \([0-9]*\).*/\1/p' "$output/ktap" | tail -n 1)
