@@ -73,11 +73,11 @@ other_choices()
 }
 
 # A lost trap ends it, at once, as failed. What the hypervisor does wrong before is
-# not meant.
+# not meant, nor a loss in a takeover, which has no record.
 lost_trap_stops_it()
 {
 	lose=2000
-	for _ in 1 2 3; do
+	for _ in 1 2 3 4 5 6; do
 		begin=$(date +%s)
 		soak 60
 		rc=$?
@@ -106,13 +106,19 @@ recorded_events()
 	     END { exit !(own >= 1 && own <= 64 && events >= own + 20) }' "$tmp/record"
 }
 
+# How many traps a slow machine sees in some seconds is chance
 goes_on()
 {
-	lose=2000
-	soak 4 --keep-going
-	rc=$?
+	lose=200
+	for seconds in 4 16 64; do
+		soak $seconds --keep-going
+		rc=$?
+		missed=$(sed -n 's/^# soak ended: .* \([0-9]*\) missed,.*/\1/p' "$tmp/out")
+		[ $rc -eq 1 ] && [ "${missed:-0}" -ge 2 ] && break
+	done
 	lose=
-	[ $rc -eq 1 ] && grep -qE 'ended: ([4-9]|[1-9][0-9]+) s, .* ([2-9]|[1-9][0-9]+) missed,' "$tmp/out"
+	[ "$rc" -eq 1 ] && [ "${missed:-0}" -ge 2 ] &&
+		[ "$(sed -n 's/^# soak ended: \([0-9]*\) s,.*/\1/p' "$tmp/out")" -ge "$seconds" ]
 }
 
 # A session of its own, to see what it leaves behind. --keep-going, as what the
