@@ -39,10 +39,11 @@ says()
 	fi
 }
 
+# With the build, on a machine that may have other load
 soon()
 {
 	echo "$seconds s"
-	[ ! -s "$tmp/dead" ] || [ $seconds -le 60 ]
+	[ ! -s "$tmp/dead" ] || [ $seconds -le 180 ]
 }
 
 # For who reads the log: what is wrong with this machine, or that nothing is
