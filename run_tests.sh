@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Build the suite, run it, and tell what failed; see usage() for the options.
+# Build the suite, run it, and report what failed; see usage() for the options.
 # Beside a kselftest-list.txt (where "make install" put it) nothing is built.
 #
 # kselftest's own run_tests exits with 0 whatever fails, cannot select single
@@ -38,22 +38,22 @@ usage()
 
 	  --emulated                 run in an emulator instead, where breakpoints fire
 
-	  --verdict [LOG]            say what a log, of this or of a kernel's own runner,
-	                             means for the machine that it comes from
+	  --verdict [LOG]            summarize what a log, of this script or of the kernel's
+	                             runner, says about its machine
 
-	  --soak TIME                run all storms as one long mixed load instead, for
-	                             TIME: a number and s, m, h or d
-	  --tracers N                that many tracers (4)
-	  --tracees N                up to that many tracees each (4)
-	  --seed N                   the same random choices again
+	  --soak TIME                instead of the tests, run tracees under a random
+	                             background load for TIME: a number and s, m, h or d
+	  --tracers N                number of tracers (4)
+	  --tracees N                maximum number of tracees of each tracer (4)
+	  --seed N                   repeat the random choices of an earlier run
 	  --keep-going               do not stop at the first wrong trap
-	  --choices                  say of each bout what was chosen
+	  --choices                  print the random choices of each iteration
 
 	A line of a known-failures file is "PATTERN STATE REASON": STATE is "fail" (is
-	run, may fail), "hang" (would take the machine down, is not run) or
-	"seen:GLOB" (may fail if it prints a line that matches). It is for machines of
-	which all its lines "# For: KEY: GLOB" hold, where "# KEY: VALUE" is one of the
-	lines that each program begins with.
+	run, may fail), "hang" (would hang the machine, is not run) or "seen:GLOB" (may
+	fail if it prints a line that matches). The file is for machines that match all
+	its lines "# For: KEY: GLOB", where "# KEY: VALUE" is one of the lines that each
+	program prints first.
 
 	Exit status: 0 all well, 1 something failed or breakpoints are dead, 2 bad
 	usage, 4 nothing could run.
@@ -83,7 +83,7 @@ number()
 	[ "$1" -ge "$2" ] || bad_usage "$3 needs a number from $2 on, not '$1'"
 }
 
-# matches NAME PATTERNS: does one of the newline-separated patterns match?
+# matches NAME PATTERNS: whether one of the newline-separated patterns matches
 matches()
 {
 	globs=$2
@@ -100,7 +100,7 @@ matches()
 }
 
 #
-# Options, and everything that can be wrong with them, before anything is run.
+# Options; all errors in them are reported before anything is run.
 #
 list=
 tests=
@@ -191,9 +191,9 @@ done
 	bad_usage "without --soak:$soak_options"
 
 #
-# What a log means for the machine that it comes from: what each program said of
-# its environment, what was skipped for it, and how many traps were missed. Exits
-# with 1 where breakpoints are dead.
+# Summarize what a log says about its machine: the environment that each program
+# has printed, what was skipped because of it, and how many traps were missed. Exits
+# with 1 if breakpoints are dead.
 #
 verdict()
 {
@@ -233,28 +233,28 @@ verdict()
 		known["VMwareVMware"] = "VMware"
 		known["XenVMMXenVMM"] = "Xen"
 		known["TCGTCGTCGTCG"] = "QEMU without KVM"
-		known["none"] = "no hypervisor that says so"
+		known["none"] = "no hypervisor signature"
 		where = "\"" hypervisor "\"" (hypervisor in known ? " (" known[hypervisor] ")" : "")
 		if (ndead) {
 			print "# VERDICT: " (ndead == 6 ? "all" : "some") \
-				" hardware breakpoints are dead on this machine: accepted, and never fire"
+				" hardware breakpoints are dead on this machine: accepted, but never fire"
 			if (list["ptrace"])
 				print "#   dead through ptrace: " list["ptrace"]
 			if (list["perf"])
 				print "#   dead through perf: " list["perf"]
 			print "#   hypervisor: " where
-			print "#   known for this: SEV-SNP guests, gVisor, para-virtual KVM (PVM), some bhyve guests"
-			printf "#   not tested for it: %d tests in %d programs\n", tests, programs
-			print "#   what now: \"make emulated\" tests the kernel side in an emulator, where they fire"
+			print "#   known to do this: SEV-SNP guests, gVisor, para-virtual KVM (PVM), some bhyve guests"
+			printf "#   not tested because of it: %d tests in %d programs\n", tests, programs
+			print "#   what to do: \"make emulated\" tests the kernel in an emulator, where they fire"
 		} else if (failed && (missed || times)) {
-			print "# VERDICT: breakpoints that were armed did not always trap on this machine"
+			print "# VERDICT: armed breakpoints did not always trap on this machine"
 			if (missed)
-				printf "#   traps missed: %d of %d that were expected\n", missed, verified + missed
+				printf "#   traps missed: %d of %d expected\n", missed, verified + missed
 			if (times)
 				print "#   at the start of a program:" times
 			print "#   hypervisor: " where
-			print "#   what now: each test in the list of failures says which; \"make emulated\" tells"
-			print "#   the kernel from the hypervisor: there the same tests pass"
+			print "#   what to do: see the list of failures; \"make emulated\" shows whether it is the"
+			print "#   kernel or the hypervisor: tests that pass there are not failed by the kernel"
 		}
 		exit ndead > 0
 	}' "$@"
@@ -305,8 +305,8 @@ while [ -n "$known_files" ]; do
 	esac
 done
 
-# is_for FILE ENVIRONMENT: do all its lines "# For: KEY: GLOB" hold? Leaves them in
-# reason. A list without such a line is for no machine by itself.
+# is_for FILE ENVIRONMENT: whether all its lines "# For: KEY: GLOB" match. Leaves them
+# in reason. A list without such a line is never chosen automatically.
 is_for()
 {
 	reason=
@@ -327,8 +327,8 @@ is_for()
 	[ -n "$reason" ]
 }
 
-# choose_known: read the lists that are for this machine. What it is, a program
-# says that is asked for nothing else.
+# choose_known: read the lists that are for this machine, which is described by the
+# lines that a program prints.
 choose_known()
 {
 	[ -n "$auto" ] || return 0
@@ -348,7 +348,7 @@ choose_known()
 	done
 }
 
-# known NAME LINES: set reason where one of the lines is for this test.
+# known NAME LINES: set reason if one of the lines is for this test.
 known()
 {
 	lines=$2
@@ -365,8 +365,8 @@ known()
 	return 1
 }
 
-# recognise NAME LINE: set recognised where a failure of this test that prints
-# this is known, for what it says and not for the test that it happens to hit.
+# recognise NAME LINE: set recognised if a failure of this test that prints LINE is
+# known.
 recognise()
 {
 	lines=$known_seen
@@ -385,7 +385,7 @@ recognise()
 }
 
 #
-# Nothing may be left behind: not the scratch directory, and not a process.
+# Neither the scratch directory nor a process may be left behind.
 #
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") || exit 1
 sid=
@@ -400,8 +400,8 @@ setsid=
 victims()
 {
 	[ -n "$sid" ] || return
-	# A name may hold blanks and parentheses: state, parent, group and session
-	# come behind the last one.
+	# A name may contain blanks and parentheses: state, parent, group and session
+	# follow the last one.
 	cat /proc/[0-9]*/stat 2>/dev/null | awk -v sid="$sid" '{
 		pid = $1
 		sub(/.*\) /, "")
@@ -413,15 +413,15 @@ victims()
 kill_session()
 {
 	[ -n "$sid" ] || return
-	# Once more after that: what was forking may have been missed.
+	# Repeatedly, since a process may be forking.
 	for _ in 1 2 3; do
 		# shellcheck disable=SC2046 # one word for each process
 		set -- $(victims)
 		[ $# -gt 0 ] || break
 		kill -KILL "$@" 2>/dev/null
 	done
-	# Without setsid, or without /proc, the program itself is what we know;
-	# it takes its tests along.
+	# Without setsid or /proc only the program itself is known; its tests die with
+	# it.
 	if [ -r "$tmp/pid" ]; then
 		read -r pid <"$tmp/pid"
 		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
@@ -434,7 +434,7 @@ clean_up()
 {
 	trap '' INT TERM HUP PIPE
 	if [ -n "$maker" ]; then
-		# Given the time, what is half made is taken away.
+		# make removes what it has not finished.
 		# shellcheck disable=SC2046
 		kill "$maker" $(victims) 2>/dev/null
 		for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -442,7 +442,7 @@ clean_up()
 			sleep 0.2
 		done
 	fi
-	# First who would tell that the program was killed.
+	# First the reader, which would report that the program was killed.
 	[ -n "$reader" ] && kill -KILL "$reader" 2>/dev/null
 	kill_session
 	wait 2>/dev/null
@@ -455,7 +455,7 @@ trap 'exit 129' HUP
 trap 'exit 141' PIPE
 
 #
-# The programs: installed beside us, or built now.
+# The programs: installed in this directory, or built now.
 #
 top=$(cd "$(dirname "$0")" && pwd) || exit 1
 if [ -r "$top/kselftest-list.txt" ]; then
@@ -474,7 +474,7 @@ else
 		mkdir -p "$OUTPUT" && dir=$(cd "$OUTPUT" && pwd) || exit 1
 	fi
 	settings=$top/tests/settings
-	# make would do this too, but with an exit status that means a failure.
+	# make does this as well, but then the exit status is that of a failure.
 	$setsid "$top/tools/get-harness.sh" >/dev/null &
 	maker=$!
 	sid=$maker
@@ -497,7 +497,7 @@ else
 	}
 fi
 
-# One program, which leaves nothing behind by itself and prints its own report.
+# The soak program cleans up and reports by itself.
 if [ -n "$soak" ]; then
 	for m in 64 32; do
 		[ -x "$dir/soak_$m" ] || continue
@@ -515,9 +515,8 @@ if [ -z "$limit" ]; then
 fi
 
 #
-# The tests. Harnesses that take options list their tests (-l) and run single
-# ones (-r); that of 6.1 takes none and always runs all, so that with it only
-# whole programs can be told apart.
+# The tests. Newer harnesses list their tests (-l) and run single ones (-r); that of
+# 6.1 takes no options, so that only whole programs can be selected.
 #
 can_select()
 {
@@ -526,7 +525,7 @@ can_select()
 
 # tests_of PROGRAM: the names of its tests, from the table that -l prints. Each
 # fixture has a block of rows: its name in the first, variants in the second
-# column and tests in the third, of which every pairing is a test.
+# column and tests in the third; every combination is a test.
 tests_of()
 {
 	"$dir/$1" -l 2>&1 >/dev/null </dev/null | awk '
@@ -558,15 +557,15 @@ tests_of()
 		END { flush() }'
 }
 
-# may_hold PROGRAM: can one of the -t patterns match a test of it? To list the
-# tests of a program takes long on a slow machine.
+# may_hold PROGRAM: can one of the -t patterns match a test of it? Listing the tests
+# of a program takes long on a slow machine.
 may_hold()
 {
 	globs=$tests
 	while [ -n "$globs" ]; do
 		glob=${globs%%"$cr"*}
 		globs=${globs#*"$cr"}
-		# A wildcard without a colon behind it may reach into the test's name
+		# A wildcard with no colon after it may match part of the test's name
 		case $glob in
 		*:*) glob=${glob%%:*} ;;
 		*[*?[]*) return 0 ;;
@@ -580,8 +579,8 @@ may_hold()
 chosen=
 choose_known
 
-# all.PROGRAM: its tests, where they can be told. run.PROGRAM: those to run, "*"
-# for all there are. hang.PROGRAM: "TEST REASON", not to be run.
+# all.PROGRAM: its tests, if it can list them. run.PROGRAM: those to run, "*" for
+# all of them. hang.PROGRAM: "TEST REASON", not to be run.
 plan=
 selected=0
 whole=
@@ -620,8 +619,8 @@ for prog in $programs; do
 	fi
 done
 
-# Each pattern must have hit something: a test that is no longer there is not
-# one that passed.
+# Each pattern must match something: a test that no longer exists must not count as
+# passed.
 rest=$tests
 while [ -n "$rest" ]; do
 	t=${rest%%"$cr"*}
@@ -663,7 +662,7 @@ result()
 }
 
 # report PROGRAM: read a program's output, print it as a nested test, judge it.
-# Leaves in $tmp/verdict what is to be said about the program as a whole.
+# Leaves the result of the program as a whole in $tmp/verdict.
 report()
 {
 	prog=$1
@@ -708,6 +707,8 @@ report()
 			[ -n "$first" ] || first=$broken ;;
 		"#            OK "* | "#          FAIL "*)
 			;;
+		"# wait expired after "*)
+			: >"$tmp/wait_expired" ;;
 		"# kernel: "* | "# hypervisor: "* | "# ptrace breakpoints: "* | \
 			"# perf breakpoints: "* | "# traps: "*)
 			printf '%s\n' "$line" >>"$tmp/environment" ;;
@@ -732,7 +733,7 @@ report()
 		printf '  %s\n' "$line"
 	done
 
-	# What the program as a whole has done wrong, if anything.
+	# Errors of the program as a whole
 	if [ -e "$tmp/timeout" ]; then
 		fault="timed out after $limit seconds"
 	elif [ -z "$status" ]; then
@@ -816,6 +817,10 @@ one_result()
 		state=skip
 		shift
 		detail=${*:-no reason given}
+	elif [ "$1" = XFAIL ] && [ "$verdict" = ok ]; then
+		state=xfail
+		shift
+		detail="$* (known bug of the kernel)"
 	elif [ -n "$broken" ]; then
 		detail=$broken
 		line="not ok $number $name # $broken"
@@ -863,7 +868,7 @@ one_result()
 	result $state "$prog:$name" "$detail"
 }
 
-# Runs the program, from a session of its own; arguments: time limit, scratch
+# Runs the program in a new session; arguments: time limit, scratch
 # directory, end mark, program and its arguments.
 # shellcheck disable=SC2016 # for another shell to expand
 runner='
@@ -896,6 +901,8 @@ run_program()
 	note=$3
 
 	rm -f "$tmp/pid" "$tmp/timeout" "$tmp/verdict"
+	# Tracees hang on this machine: wait less for them from now on.
+	[ ! -e "$tmp/wait_expired" ] || export HW_BREAKPOINT_WAIT_EXPIRED=1
 	if [ -s "$tmp/run.$prog" ]; then
 		set --
 		if ! grep -qx '\*' "$tmp/run.$prog"; then
@@ -910,7 +917,7 @@ run_program()
 		sid=$!
 		wait "$sid" 2>/dev/null
 		left_behind >"$tmp/left"
-		# To look twice where nothing is left takes as long as many a program
+		# Only if needed: scanning /proc takes as long as a short program
 		if [ -s "$tmp/left" ] || [ -e "$tmp/timeout" ] || [ -z "$setsid" ] ||
 			[ ! -r /proc/self/stat ]; then
 			kill_session
@@ -919,7 +926,7 @@ run_program()
 		wait "$reader"
 		reader=
 	else
-		# Nothing of it may run.
+		# All its tests are known to hang.
 		printf '1..0\n%s0\n' "$mark" | report "$prog"
 	fi
 
@@ -936,12 +943,12 @@ run_program()
 	[ "$verdict" = ok ]
 }
 
-# left_behind: names of processes that outlive their program. Those that were
-# killed together with it are given the time to go.
+# left_behind: names of processes that outlive their program. Those that were killed
+# together with it get some time to exit.
 left_behind()
 {
 	[ -n "$setsid" ] || return
-	# The program's own group is what the runner needed itself.
+	# The group of the runner and the program
 	kill -s KILL -- "-$sid" 2>/dev/null
 	[ ! -e "$tmp/timeout" ] || return
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -990,7 +997,7 @@ awk -F '\t' '
 	$1 == "skip" {
 		if (!($3 in skipped))
 			reasons[++nr] = $3
-		# These the verdict counts
+		# The verdict counts these
 		if ($3 !~ /^this type of breakpoint never fires here/)
 			skipped[$3] = skipped[$3] "\n#   " $2
 		next

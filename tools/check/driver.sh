@@ -59,6 +59,8 @@ make_program()
 			echo "# x.c:1:$t:expected this"
 			echo "not ok $n $t"
 			rc=1 ;;
+		*.expires) echo "# wait expired after 60 s"; echo "not ok $n $t"; rc=1 ;;
+		*.late) echo "not ok $n $t ${HW_BREAKPOINT_WAIT_EXPIRED:-full}"; rc=1 ;;
 		*.dead*) echo "ok $n $t # SKIP this type of breakpoint never fires here, see first_trap_test" ;;
 		*.skip*) echo "ok $n $t # SKIP not on this machine" ;;
 		*.old_skip) echo "ok $n # SKIP an old harness" ;;
@@ -293,11 +295,11 @@ says_what_is_dead()
 {
 	programs a=f.pass,f.dead_1,f.dead_2 b=f.dead_1 c=f.pass
 	export FIRES="never fires (0 of 64)" HYPERVISOR="bhyve bhyve "
-	run 1 && prints "# VERDICT: some hardware breakpoints are dead on this machine: accepted, and never fire" &&
+	run 1 && prints "# VERDICT: some hardware breakpoints are dead on this machine: accepted, but never fire" &&
 		prints "#   dead through ptrace: execute, read/write" &&
 		! grep -q 'dead through perf' "$tmp/stdout" &&
 		grep -q '^#   hypervisor: "bhyve bhyve " (bhyve' "$tmp/stdout" &&
-		prints "#   not tested for it: 3 tests in 2 programs" &&
+		prints "#   not tested because of it: 3 tests in 2 programs" &&
 		grep -q 'make emulated' "$tmp/stdout" &&
 		last_line "2 passed, 0 failed, 3 skipped" &&
 		sed 's/^ */# /' "$tmp/stdout" >"$tmp/log" && run 1 --verdict "$tmp/log" &&
@@ -311,12 +313,19 @@ says_what_is_lost()
 {
 	programs a=f.pass,f.fail b=f.pass
 	export MISSED=3 FIRES="fires at times (32 of 64)"
-	run 1 && grep -q '^# VERDICT: breakpoints that were armed did not always trap' "$tmp/stdout" &&
-		prints "#   traps missed: 6 of 306 that were expected" &&
+	run 1 && grep -q '^# VERDICT: armed breakpoints did not always trap' "$tmp/stdout" &&
+		prints "#   traps missed: 6 of 306 expected" &&
 		prints "#     ptrace execute fires at times (32 of 64)"
 	result=$?
 	unset MISSED FIRES
 	[ $result -eq 0 ] && run 1 && ! grep VERDICT "$tmp/stdout"
+}
+
+# After a wait has expired the programs that follow are told so
+shorter_waits()
+{
+	programs a=f.late b=f.pass,f.expires c=f.late
+	run 1 && prints "  not ok 1 f.late full" && prints "  not ok 1 f.late 1"
 }
 
 bad_usage()
@@ -441,6 +450,7 @@ for sh in sh bash "busybox ash"; do
 	check "$sh: lists are chosen by machine" known_by_machine
 	check "$sh: dead breakpoints" says_what_is_dead
 	check "$sh: lost traps" says_what_is_lost
+	check "$sh: shorter waits after one has expired" shorter_waits
 	check "$sh: bad usage" bad_usage
 	check "$sh: time limit" times_out
 	check "$sh: processes left behind" left_behind
