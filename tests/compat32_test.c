@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A 64-bit tracer with a 32-bit tracee, and the other way round.
+ * A 64-bit tracer with a 32-bit tracee, and vice versa.
  *
- * The two have another struct user, other registers and another siginfo, and
- * the kernel another path for each tracer (compat_arch_ptrace() in
- * arch/x86/kernel/ptrace.c), but the breakpoints are the same.  The tracee is
- * the program of the other bitness, which lies beside this one: it is told by
- * its environment that it is wanted as a tracee, and runs that before main().
+ * The two have a different struct user, different registers and a different
+ * siginfo, and the kernel has another path for each tracer
+ * (compat_arch_ptrace() in arch/x86/kernel/ptrace.c), but the breakpoints are
+ * the same.  The tracee is the program of the other bitness, in the same
+ * directory: an environment variable tells it to act as the tracee, before
+ * main().
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@
 #define PAGE		4096
 #define WANTED		"HW_BREAKPOINT_COMPAT_TRACEE"
 
-/* How the names end; NAME_32 itself is a link to launch_32, which is no tracee */
+/* Suffixes of the names; NAME_32 itself is a link to launch_32 */
 #ifdef __x86_64__
 #define OTHER_BITNESS	"32"
 #define OWN_SUFFIX	"_64"
@@ -34,7 +35,7 @@
 #define OTHER_SUFFIX	"_64"
 #endif
 
-/* One pass: accesses 1 to 4 visit targets, 5 to 8 load, 9 to 12 store */
+/* One pass: accesses 1 to 4 call targets, 5 to 8 load, 9 to 12 store */
 #define LOADS		DR_SLOTS
 #define STORES		(2 * DR_SLOTS)
 #define PASS		(3 * DR_SLOTS)
@@ -61,7 +62,7 @@ static struct shared *map_shared(int fd, int flags)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* Code that a 32-bit tracer can name: "nop; ret", every 16 bytes */
+/* Code at addresses that fit a 32-bit tracer: "nop; ret", every 16 bytes */
 static char *low_code(void)
 {
 	unsigned char *code = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
@@ -111,7 +112,7 @@ static void run_tracee(int fd)
 	}
 }
 
-/* Ahead of all others, so that nothing is printed */
+/* Before all others, so that nothing is printed */
 static void __attribute__((constructor(101))) tracee_if_wanted(void)
 {
 	const char *fd = getenv(WANTED);
@@ -122,7 +123,7 @@ static void __attribute__((constructor(101))) tracee_if_wanted(void)
 	}
 }
 
-/* The path of the program of the other bitness, if this is named as usual */
+/* The path of the program of the other bitness, from this one's own */
 static bool other_program(char *path, size_t size)
 {
 	const char *self = (const char *)getauxval(AT_EXECFN);
@@ -140,8 +141,8 @@ FIXTURE(compat) {
 	int fd;
 };
 
-/* Fork, exec the other program, and bring it to its first tracee_sync() */
-static int start_other(struct tracee *t, int fd, const char *path)
+/* Fork, execute the other program, and run it to its first tracee_sync() */
+static int start_other_bitness(struct tracee *t, int fd, const char *path)
 {
 	char number[16];
 	int status;
@@ -176,24 +177,22 @@ FIXTURE_SETUP(compat)
 
 	if (!other_program(path, sizeof(path)))
 		SKIP(_exit(EXIT_SKIPPED),
-		     "no " OTHER_BITNESS "-bit program beside this");
-	if (!can_trace(_metadata))
-		return;
-	/* Not close-on-exec: the tracee gets it */
+		     "no " OTHER_BITNESS "-bit program next to this one");
+	skip_if_cannot_trace(_metadata);
+	/* Not close-on-exec: the tracee inherits it */
 	self->fd = syscall(SYS_memfd_create, "compat32_test", 0);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, ftruncate(self->fd, PAGE));
 	self->shared = map_shared(self->fd, 0);
 	ASSERT_NE(NULL, self->shared);
 
-	/* The ledger's own view of it, which goes with the tracee */
+	/* Mapped separately: tracee_stop() unmaps it */
 	self->t.progress = (unsigned long *)map_shared(self->fd, 0);
 	ASSERT_NE(NULL, self->t.progress);
-	err = start_other(&self->t, self->fd, path);
+	err = start_other_bitness(&self->t, self->fd, path);
 	if (err == -ENOEXEC || err == -ENOENT || err == -ELIBBAD)
 		SKIP(_exit(EXIT_SKIPPED),
-		     "no " OTHER_BITNESS "-bit programs run here: %s",
-		     strerror(-err));
+		     "no " OTHER_BITNESS "-bit programs run here");
 	ASSERT_EQ(0, err);
 	ASSERT_EQ(0, tracee_expect_sync(&self->t, 0));
 	if (sizeof(long) == 4 && self->shared->word_at[0] >> 32)
@@ -207,13 +206,13 @@ FIXTURE_TEARDOWN(compat)
 		close(self->fd);
 }
 
-/* An address that the tracee told */
-static const void *told(unsigned long long addr)
+/* An address that the tracee has reported */
+static const void *reported_address(unsigned long long addr)
 {
 	return (const void *)(unsigned long)addr;
 }
 
-/* One slot: what is armed at its own target or word, if anything */
+/* One slot: what is armed on its own target or word, if anything */
 struct slot {
 	bool armed;
 	enum bp_type type;
@@ -224,11 +223,11 @@ static int arm(struct tracee *t, const struct shared *shared,
 	       const struct slot *slot, unsigned int i)
 {
 	return tracee_arm(t, i, slot[i].type, slot[i].len,
-			  told(slot[i].type == BP_EXECUTE ?
+			  reported_address(slot[i].type == BP_EXECUTE ?
 			       shared->target_at[i] : shared->word_at[i]));
 }
 
-/* One pass with just the traps that @slot owes */
+/* Run one pass, with exactly the traps of @slot */
 static int expect_pass(struct tracee *t, const struct shared *shared,
 		       const struct slot *slot)
 {
@@ -240,12 +239,12 @@ static int expect_pass(struct tracee *t, const struct shared *shared,
 		const void *ip;
 
 		if (n <= LOADS)
-			ip = type == BP_EXECUTE ? told(shared->target_at[i]) :
+			ip = type == BP_EXECUTE ? reported_address(shared->target_at[i]) :
 			     NULL;
 		else if (n <= STORES)
-			ip = type == BP_RW ? told(shared->load_next) : NULL;
+			ip = type == BP_RW ? reported_address(shared->load_next) : NULL;
 		else
-			ip = type != BP_EXECUTE ? told(shared->store_next) :
+			ip = type != BP_EXECUTE ? reported_address(shared->store_next) :
 			     NULL;
 		if (slot[i].armed && ip && tracee_expect_hit(t, 1U << i, ip, n))
 			return -1;
@@ -253,8 +252,8 @@ static int expect_pass(struct tracee *t, const struct shared *shared,
 	return tracee_expect_sync(t, PASS + 1);
 }
 
-/* Each slot alone, with every type and length; then off, and nothing traps */
-TEST_F(compat, each_slot)
+/* Each slot, with every type and length; then disabled, and nothing traps */
+TEST_F(compat, each_slot_traps)
 {
 	static const struct slot kinds[] = {
 		{ true, BP_EXECUTE, 1 },
@@ -279,7 +278,7 @@ TEST_F(compat, each_slot)
 	}
 }
 
-TEST_F(compat, all_slots)
+TEST_F(compat, all_slots_trap)
 {
 	struct slot slot[DR_SLOTS] = {
 		{ true, BP_RW, 4 }, { true, BP_EXECUTE, 1 },
@@ -307,7 +306,7 @@ TEST_F(compat, all_slots)
 	}
 }
 
-/* All of a register that the tracer has a word for reads back */
+/* All bits of a register that fit the tracer's word read back */
 TEST_F(compat, registers_read_back)
 {
 	const unsigned long addr[] = {
@@ -340,8 +339,8 @@ TEST_F(compat, registers_read_back)
 	ASSERT_EQ(0, expect_pass(t, self->shared, none));
 }
 
-/* What is refused leaves the slots of the other bitness as they were, too */
-TEST_F(compat, refused_changes_nothing)
+/* A refused write does not change the slots of the other bitness either */
+TEST_F(compat, refused_write_changes_nothing)
 {
 	struct slot slot[DR_SLOTS] = {
 		{ true, BP_WRITE, 4 }, { true, BP_RW, 8 },
@@ -384,11 +383,11 @@ TEST_F(compat, refused_changes_nothing)
 
 #ifdef __x86_64__
 /*
- * The limit is the kernel's, not the tracee's (27747f8bc355): an address that
- * a 32-bit tracee does not have is accepted, reads back whole, and is not
- * taken for the one with the same lower half.
+ * The limit is the kernel's, not the tracee's (27747f8bc355): an address that a
+ * 32-bit tracee does not have is accepted, reads back in full, and does not
+ * match the one with the same lower half.
  */
-TEST_F(compat, address_beyond_the_tracee)
+TEST_F(compat, address_above_4g_never_traps)
 {
 	struct slot none[DR_SLOTS] = { };
 	struct tracee *t = &self->t;
@@ -406,7 +405,7 @@ TEST_F(compat, address_beyond_the_tracee)
 #endif
 
 /* A step in the other bitness, off a breakpoint and onto the next */
-TEST_F(compat, steps)
+TEST_F(compat, single_steps)
 {
 	struct slot slot[DR_SLOTS] = { };
 	struct tracee *t = &self->t;
@@ -418,11 +417,11 @@ TEST_F(compat, steps)
 		slot[i] = (struct slot){ true, BP_EXECUTE, 1 };
 		ASSERT_EQ(0, arm(t, self->shared, slot, i));
 		ASSERT_EQ(0, tracee_expect_hit(t, 1U << i,
-					       told(self->shared->target_at[i]),
+					       reported_address(self->shared->target_at[i]),
 					       1 + i));
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
 		ASSERT_EQ(0, tracee_wait(t, &s));
-		trap.ip = told(self->shared->target_at[i] + 1);
+		trap.ip = reported_address(self->shared->target_at[i] + 1);
 		trap.progress = 1 + i;
 		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
 		ASSERT_EQ(0, tracee_expect_sync(t, PASS + 1));

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The x86 debug registers as user space names them: slots, types, lengths,
- * and the encoding of DR6 and DR7.
+ * The x86 debug registers as user space sees them: slots, types, lengths, and
+ * the encoding of DR6 and DR7.
  *
  * Intel SDM vol. 3B, "Debug, Branch Profile, TSC, ..." (chapter 17 or 18
- * according to edition), sections "Debug Registers" and "Debug Exceptions";
- * AMD APM vol. 2, 13.1.1 "Debug Registers".  The bits the kernel shows to a
- * tracer: ptrace_get_debugreg() and ptrace_set_debugreg() in
+ * depending on the edition), sections "Debug Registers" and "Debug Exceptions";
+ * AMD APM vol. 2, 13.1.1 "Debug Registers".  For the bits that the kernel
+ * shows to a tracer see ptrace_get_debugreg() and ptrace_set_debugreg() in
  * arch/x86/kernel/ptrace.c.
  */
 #ifndef HW_BREAKPOINT_DEBUGREG_H
@@ -24,7 +24,7 @@
  * enum bp_type - what trips a slot: the R/W field of DR7, two bits a slot
  * @BP_EXECUTE: instruction execution; LEN must be 1
  * @BP_WRITE: data writes
- * @BP_IO: I/O reads and writes where CR4.DE is set; Linux refuses it
+ * @BP_IO: I/O reads and writes if CR4.DE is set; refused by Linux
  * @BP_RW: data reads and writes, but no instruction fetches
  */
 enum bp_type {
@@ -34,7 +34,7 @@ enum bp_type {
 	BP_RW		= 3,
 };
 
-/* DR7, by bit; the fields of a slot come from dr7_encode() */
+/* Bits of DR7; for the fields of a slot see dr7_encode() */
 #define DR7_LOCAL(slot)		(1UL << (2 * (slot)))
 #define DR7_GLOBAL(slot)	(2UL << (2 * (slot)))
 #define DR7_FIELD(slot, code)	((unsigned long)(code) << (16 + 4 * (slot)))
@@ -44,9 +44,9 @@ enum bp_type {
 #define DR7_GD			0x2000UL
 
 /*
- * DR6 when nothing has happened: its value after reset.  A tracer sees every
- * debug condition as the inversion of its bit in this (ptrace_get_debugreg()
- * in arch/x86/kernel/ptrace.c: virtual_dr6 ^ DR6_RESERVED).
+ * DR6 without any debug condition, its value after reset.  The kernel shows each
+ * condition to a tracer by inverting its bit (ptrace_get_debugreg() in
+ * arch/x86/kernel/ptrace.c: virtual_dr6 ^ DR6_RESERVED).
  */
 #define DR6_NONE		0xffff0ff0UL
 #define DR6_BD			0x2000UL
@@ -54,7 +54,7 @@ enum bp_type {
 #define DR6_BT			0x8000UL
 
 /**
- * dr_offset() - where PTRACE_PEEKUSER and PTRACE_POKEUSER find a register
+ * dr_offset() - offset of a debug register for PTRACE_PEEKUSER and POKEUSER
  * @n: 0 to 7; 4 and 5 do not exist
  *
  * Return: the offset in struct user, in bytes.
@@ -69,7 +69,7 @@ static inline size_t dr_offset(unsigned int n)
  * dr7_len_code() - the LEN field for a length
  * @len: 1, 2, 4 or 8 bytes
  *
- * Eight bytes is the odd code out: 10b, not 11b.
+ * The code for eight bytes is 10b; 11b means four.
  *
  * Return: the two bits.
  */
@@ -79,7 +79,7 @@ static inline unsigned int dr7_len_code(unsigned int len)
 }
 
 /**
- * dr7_mask() - all that DR7 holds of one slot
+ * dr7_mask() - all bits of DR7 that belong to one slot
  * @slot: 0 to 3
  *
  * Return: both enable bits and the R/W and LEN fields.
@@ -90,7 +90,7 @@ static inline unsigned long dr7_mask(unsigned int slot)
 }
 
 /**
- * dr7_encode() - the part of DR7 that arms one slot
+ * dr7_encode() - the bits of DR7 that arm one slot
  * @slot: 0 to 3
  * @type: what trips it
  * @len: 1, 2, 4 or 8 bytes; 1 for BP_EXECUTE
@@ -105,11 +105,11 @@ static inline unsigned long dr7_encode(unsigned int slot, enum bp_type type,
 }
 
 /**
- * dr6_encode() - DR6 as a tracer must see it after a stop
+ * dr6_encode() - the expected DR6 after a stop
  * @slots: the slots that were hit, bit n for DRn
- * @step: a single-step ended as well
+ * @step: whether a single-step has completed as well
  *
- * Return: the value PTRACE_PEEKUSER must give.
+ * Return: the value that PTRACE_PEEKUSER must return.
  */
 static inline unsigned long dr6_encode(unsigned int slots, bool step)
 {
@@ -123,12 +123,12 @@ static inline unsigned long dr6_encode(unsigned int slots, bool step)
  * @bp_len: watched bytes: 1, 2, 4 or 8
  * @at: first accessed byte, in the same units as @bp
  * @size: accessed bytes
- * @store: it writes
+ * @store: whether the access writes
  *
  * Any byte in common is a hit, aligned or not (SDM, "Breakpoint Field
  * Recognition"; APM vol. 2, 13.1.1.6).
  *
- * Return: true where a trap is owed.
+ * Return: true if a trap is expected.
  */
 static inline bool bp_hits(enum bp_type type, long bp, unsigned int bp_len,
 			   long at, unsigned int size, bool store)

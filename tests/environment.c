@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Where a test program runs: a few diagnostic lines ahead of its KTAP header.
+ * The environment that a test program runs in, printed as diagnostic lines.
  *
- * Whether a breakpoint fires depends on kernel, CPU and hypervisor alike, so a
- * result is worth little without them. Linked into every program and run
- * before main(); nothing has to call it.
+ * Whether a breakpoint fires depends on the kernel, the CPU and the hypervisor,
+ * so a result is of little use without them.
  */
 #include <cpuid.h>
 #include <stdio.h>
@@ -19,13 +18,12 @@
 static char kernel[200], cpu[160], hypervisor[16], cpus[64], all[512];
 
 /**
- * environment() - where this runs, in one line
+ * environment() - describe the environment in one line
  *
- * The same as the diagnostic lines that the program began with, for the
- * message of a failure, which often travels without its head.
+ * For failure reports, which are often quoted without the head of the log.
  *
  * Return: kernel, CPU model, hypervisor signature, CPUs and bitness, without a
- * newline. Never NULL, and empty only before constructors have run.
+ * newline; an empty string before constructors have run.
  */
 const char *environment(void)
 {
@@ -33,13 +31,13 @@ const char *environment(void)
 }
 
 /**
- * environment_hangs_on_step_and_hit() - may no step end in a data hit here?
+ * environment_hangs_on_step_and_hit() - whether a step with a data hit hangs
  *
- * QEMU in software emulation (seen with 7.2) loops for ever, and the whole
- * virtual CPU with it, when an instruction is single-stepped and hits a
- * watchpoint. A test that does so has to skip there.
+ * With QEMU's software emulation (seen with 7.2) the virtual CPU loops for ever
+ * when a single-stepped instruction hits a watchpoint.  A test that does so must
+ * be skipped there.
  *
- * Return: true under that emulator, known by its hypervisor signature.
+ * Return: true under that emulator.
  */
 bool environment_hangs_on_step_and_hit(void)
 {
@@ -47,9 +45,9 @@ bool environment_hangs_on_step_and_hit(void)
 }
 
 /**
- * environment_is_tcg() - is this QEMU in software emulation?
+ * environment_is_tcg() - whether this is QEMU's software emulation
  *
- * Return: true if the hypervisor signature says so.
+ * Return: true if the hypervisor signature is TCG's.
  */
 bool environment_is_tcg(void)
 {
@@ -57,8 +55,8 @@ bool environment_is_tcg(void)
 }
 
 /*
- * The processor's own name, CPUID 0x80000002..4 (Intel SDM vol. 2A, CPUID,
- * "Processor Brand String"): 48 bytes, and no /proc is needed for it.
+ * CPUID 0x80000002..4 (Intel SDM vol. 2A, CPUID, "Processor Brand String"), 48
+ * bytes; /proc may not be mounted.
  */
 static void cpu_model(char model[49])
 {
@@ -73,14 +71,14 @@ static void cpu_model(char model[49])
 	memcpy(model, regs, 48);
 	model[48] = '\0';
 
-	/* Padded with blanks, by some on the left */
+	/* Some CPUs pad on the left */
 	p = model + strspn(model, " ");
 	memmove(model, p, strlen(p) + 1);
 	for (p = model + strlen(model); p > model && p[-1] == ' ';)
 		*--p = '\0';
 }
 
-/* The microcode revision is told by /proc/cpuinfo only, if at all. */
+/* The microcode revision is only available from /proc/cpuinfo */
 static void cpu_revision(char revision[32])
 {
 	FILE *f = fopen("/proc/cpuinfo", "re");
@@ -95,13 +93,13 @@ static void cpu_revision(char revision[32])
 }
 
 /**
- * environment_cpu_lacks() - has the kernel left a feature out?
+ * environment_cpu_lacks() - whether the kernel does not use a CPU feature
  * @flag: its name in the flags line of /proc/cpuinfo
  *
- * CPUID may promise what a kernel does not use, in a guest above all.
+ * CPUID may show a feature that the kernel does not use, mostly in guests.
  *
- * Return: true where /proc/cpuinfo does not list it; false where it does, or
- * cannot be read.
+ * Return: true if /proc/cpuinfo does not list it; false if it does, or cannot be
+ * read.
  */
 bool environment_cpu_lacks(const char *flag)
 {
@@ -147,9 +145,9 @@ static void find_cpu(void)
 }
 
 /*
- * Twelve bytes in EBX, ECX, EDX of CPUID 0x40000000, where CPUID.1:ECX[31] says
- * that there is a hypervisor. Both vendors leave these to the hypervisor (AMD
- * APM vol. 3, appendix E, Fn0000_0001_ECX and Fn4000_00[FF:00]).
+ * Twelve bytes in EBX, ECX and EDX of CPUID 0x40000000 if CPUID.1:ECX[31] is set.
+ * Both vendors reserve these for hypervisors (AMD APM vol. 3, appendix E,
+ * Fn0000_0001_ECX and Fn4000_00[FF:00]).
  */
 static void find_hypervisor(void)
 {
@@ -166,7 +164,7 @@ static void find_hypervisor(void)
 	memcpy(hypervisor, &ebx, 4);
 	memcpy(hypervisor + 4, &ecx, 4);
 	memcpy(hypervisor + 8, &edx, 4);
-	/* Nothing that would spoil a KTAP line */
+	/* Characters that are safe in a KTAP line */
 	for (p = hypervisor; *p; p++)
 		if (*p < ' ' || *p > '~' || *p == '#')
 			*p = '?';
@@ -174,18 +172,30 @@ static void find_hypervisor(void)
 		memcpy(hypervisor, "unnamed", 8);
 }
 
-static void __attribute__((constructor)) print_environment(void)
+static char ptrace_fires[160], perf_fires[160];
+
+/**
+ * print_environment() - print the environment as diagnostic lines
+ */
+void print_environment(void)
 {
-	char ptrace_fires[160], perf_fires[160];
+	printf("# kernel: %s\n# CPU: %s\n# hypervisor: %s\n# CPUs: %s\n# program: %zu-bit\n",
+	       kernel, cpu, hypervisor, cpus, 8 * sizeof(long));
+	printf("# ptrace breakpoints: %s\n# perf breakpoints: %s\n",
+	       ptrace_fires, perf_fires);
+}
+
+static void __attribute__((constructor)) find_environment(void)
+{
 	struct utsname u = {};
 
 	/*
-	 * The harness of 6.1 leaves stdout fully buffered where it is no
-	 * terminal: lines would come late, and out of order with stderr.
+	 * The harness of 6.1 leaves stdout fully buffered if it is no terminal:
+	 * lines would be late, and out of order with those of stderr.
 	 */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 
-	/* Not the node's name: it says nothing, and reports are passed on. */
+	/* Without the node name, which should not be in a public report */
 	uname(&u);
 	snprintf(kernel, sizeof(kernel), "%s %s %s", u.release, u.version,
 		 u.machine);
@@ -201,13 +211,9 @@ static void __attribute__((constructor)) print_environment(void)
 	firing_text(BY_PTRACE, ptrace_fires, sizeof(ptrace_fires));
 	firing_text(BY_PERF, perf_fires, sizeof(perf_fires));
 
-	printf("# kernel: %s\n# CPU: %s\n# hypervisor: %s\n# CPUs: %s\n# program: %zu-bit\n",
-	       kernel, cpu, hypervisor, cpus, 8 * sizeof(long));
-	printf("# ptrace breakpoints: %s\n# perf breakpoints: %s\n",
-	       ptrace_fires, perf_fires);
-
-	/* That was all that is asked for */
+	/* run_tests.sh needs these lines only */
 	if (getenv("HW_BREAKPOINT_ENVIRONMENT")) {
+		print_environment();
 		fflush(stdout);
 		_exit(0);
 	}

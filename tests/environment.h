@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 const char *environment(void);
+void print_environment(void);
 bool environment_cpu_lacks(const char *flag);
 bool environment_is_tcg(void);
 bool environment_hangs_on_step_and_hit(void);

@@ -18,31 +18,31 @@
 #include "firing.h"
 #include "probes.h"
 
-/* Seconds after which a machine that does not come to an end is given up */
+/* Seconds after which firing_probe() gives up on a machine where it hangs */
 #define LIMIT		30
 
-/* Stops in one try: a breakpoint that is off and traps on is no reason to stay */
+/* Limit of stops in one try: the slot is disabled at the first one */
 #define MAX_STOPS	16
 
 static struct firing firing[FIRING_WAYS][4];
 static const enum bp_type types[] = { BP_EXECUTE, BP_WRITE, BP_RW };
 
-static unsigned int watched, not_touched;
-static unsigned long ignored;
+static unsigned int watched, unused;
+static unsigned long sink;
 
-/* One access of each kind to what is watched */
+/* One access of each kind to the watched addresses */
 static void touch(void)
 {
-	probe_visit(0, &ignored, 0);
+	probe_call_target(0, &sink, 0);
 	probe_load4(&watched, 0);
 	probe_store4(&watched, 0);
 }
 
-static const void *place(enum bp_type type, bool used)
+static const void *address(enum bp_type type, bool used)
 {
 	if (type == BP_EXECUTE)
 		return probe_target(used ? 0 : 1);
-	return used ? &watched : &not_touched;
+	return used ? &watched : &unused;
 }
 
 static void on_alarm(int sig)
@@ -62,7 +62,7 @@ static bool reads_back(pid_t pid, unsigned int n, unsigned long val)
 				     NULL) == val && !errno;
 }
 
-/* Go on to the next stop; returns its signal, or -ECHILD where there is none */
+/* Continue to the next stop; returns its signal, or -ECHILD if there is none */
 static int next_stop(pid_t pid)
 {
 	int status;
@@ -74,9 +74,10 @@ static int next_stop(pid_t pid)
 }
 
 /*
- * Arm a slot, let the child touch everything once, and see whether it trapped.
- * The kernel hands out the registers in the order of installing, so the slots
- * below are armed first, on what is not touched.
+ * Arm a slot, let the child make each access once, and check for a trap.  The
+ * kernel assigns the hardware registers in the order in which breakpoints are
+ * installed, so the lower slots are armed first, with addresses that are not
+ * accessed.
  */
 static int try_ptrace(pid_t pid, enum bp_type type, unsigned int slot,
 		      struct firing *f)
@@ -86,7 +87,7 @@ static int try_ptrace(pid_t pid, enum bp_type type, unsigned int slot,
 	int sig, err;
 
 	for (i = 0; i <= slot; i++) {
-		addr = (unsigned long)place(type, i == slot);
+		addr = (unsigned long)address(type, i == slot);
 		dr7 |= dr7_encode(i, type, type == BP_EXECUTE ? 1 : 4);
 		err = poke(pid, i, addr) ?: poke(pid, 7, dr7);
 		if (err) {
@@ -128,12 +129,12 @@ static int open_event(enum bp_type type, bool used)
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr),
 		.bp_type = code[type], .bp_len = 4,
-		.bp_addr = (unsigned long)place(type, used),
+		.bp_addr = (unsigned long)address(type, used),
 		.exclude_kernel = 1, .exclude_hv = 1,
 	};
 	int fd;
 
-	/* A 64-bit kernel wants 8 for execute breakpoints, from anybody */
+	/* A 64-bit kernel requires 8 for execute breakpoints, of 32-bit tasks as well */
 	if (type == BP_EXECUTE)
 		attr.bp_len = 8;
 	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
@@ -146,7 +147,7 @@ static int open_event(enum bp_type type, bool used)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The same with events of this thread, which count */
+/* The same with counting events of this thread */
 static int try_perf(enum bp_type type, unsigned int slot, struct firing *f)
 {
 	int fd[DR_SLOTS], err = 0;
@@ -172,14 +173,14 @@ static int try_perf(enum bp_type type, unsigned int slot, struct firing *f)
 	return err;
 }
 
-/* Until it has fired; where the first try did not, all FIRING_TRIES */
+/* Try until it has fired; if the first try fails make all FIRING_TRIES */
 static void try_type(enum firing_by by, enum bp_type type, pid_t pid)
 {
 	struct firing *f = &firing[by][type];
 
 	f->reads_back = true;
 	do {
-		/* Each register twice, then the first one, which is quicker */
+		/* Each register twice, then only the first one, which is faster */
 		unsigned int slot = f->tried < 2 * DR_SLOTS ?
 				    f->tried % DR_SLOTS : 0;
 
@@ -194,9 +195,9 @@ static void try_type(enum firing_by by, enum bp_type type, pid_t pid)
 /**
  * firing_probe() - try every type of breakpoint
  *
- * To be called once, before anything else traces or opens events.  Where all is
- * well that is one trap a type.  A machine on which this does not end is given
- * up after LIMIT seconds: what was not tried then counts as alive.
+ * To be called once, before anything else traces or opens events.  Normally each
+ * type traps at the first try.  If this hangs it gives up after LIMIT seconds;
+ * the types that were not tried are not regarded as dead.
  */
 void firing_probe(void)
 {
@@ -234,11 +235,11 @@ void firing_probe(void)
 }
 
 /**
- * firing_of() - what became of one type
- * @by: how it was asked for
- * @type: which; not BP_IO
+ * firing_of() - result of firing_probe() for one type
+ * @by: interface
+ * @type: breakpoint type; not BP_IO
  *
- * Return: what firing_probe() found.
+ * Return: the result.
  */
 const struct firing *firing_of(enum firing_by by, enum bp_type type)
 {
@@ -246,13 +247,12 @@ const struct firing *firing_of(enum firing_by by, enum bp_type type)
 }
 
 /**
- * firing_dead() - is one of these types dead?
- * @by: how breakpoints are asked for
- * @types: NEEDS_EXECUTE and the like; 1 << BP_EXECUTE and so on
+ * firing_dead() - whether a type of breakpoint never fires on this machine
+ * @by: interface
+ * @types: set of NEEDS_EXECUTE, NEEDS_WRITE and NEEDS_RW
  *
- * Dead is what was accepted every time and never fired.
- *
- * Return: true where at least one is.
+ * Return: true if at least one of @types was accepted FIRING_TRIES times and
+ * never fired.
  */
 bool firing_dead(enum firing_by by, unsigned int types)
 {
@@ -285,10 +285,10 @@ static const char *errno_name(int err)
 }
 
 /**
- * firing_text() - what fires here, in words
- * @by: how breakpoints are asked for
+ * firing_text() - describe the results of firing_probe()
+ * @by: interface
  * @buf: filled with "execute fires, write never fires (0 of 64), ..."
- * @size: bytes there
+ * @size: size of @buf in bytes
  */
 void firing_text(enum firing_by by, char *buf, size_t size)
 {

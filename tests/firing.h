@@ -2,11 +2,11 @@
 /*
  * Which types of breakpoint fire on this machine.
  *
- * Some hypervisors accept every breakpoint, show it when it is read back, and
- * never deliver a #DB: there only a trap is proof.  Each program tries every
- * type before main().  One that never fires is dead: first_trap_test fails for
- * it, and what else needs it is skipped.  One that has fired even once is
- * alive, and each of its traps is expected.
+ * Some hypervisors accept every breakpoint and return it when it is read back,
+ * but never deliver a #DB, so that only a trap proves anything.  Each program
+ * tries every type before main().  A type that never fires is dead:
+ * first_trap_test fails for it, and all other tests that need it are skipped.
+ * For a type that has fired even once every missed trap is a failure.
  */
 #ifndef HW_BREAKPOINT_FIRING_H
 #define HW_BREAKPOINT_FIRING_H
@@ -16,17 +16,17 @@
 
 #include "debugreg.h"
 
-/* Tries without a trap after which a type is called dead */
+/* Number of tries without a trap after which a type is regarded as dead */
 #define FIRING_TRIES	64
 
-/* What a test is skipped with that needs a dead type; other tools match it */
+/* SKIP reason of tests that need a dead type; matched by run_tests.sh */
 #define FIRING_SKIP	"this type of breakpoint never fires here, see first_trap_test"
 
 /**
- * enum firing_by - how a breakpoint is asked for
+ * enum firing_by - interface through which a breakpoint is set
  * @BY_PTRACE: PTRACE_POKEUSER of the debug registers
  * @BY_PERF: perf_event_open(2)
- * @FIRING_WAYS: how many ways there are
+ * @FIRING_WAYS: number of interfaces
  */
 enum firing_by {
 	BY_PTRACE,
@@ -44,11 +44,11 @@ enum {
 };
 
 /**
- * struct firing - what became of one type of breakpoint
- * @tried: how often it was armed
- * @fired: how often it fired
- * @err: 0, or the negative errno with which it was refused
- * @reads_back: the registers were read back as they were written
+ * struct firing - result of trying one type of breakpoint
+ * @tried: number of times it was armed
+ * @fired: number of times it fired
+ * @err: 0, or the negative errno of the refusal
+ * @reads_back: whether the registers read back as written
  */
 struct firing {
 	unsigned int tried;

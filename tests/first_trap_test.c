@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Do hardware breakpoints work here at all?
+ * Whether hardware breakpoints work on this machine at all.
  *
- * A breakpoint that is accepted proves nothing: several hypervisors take every
- * one, show it when it is read back, and never deliver a #DB.  Only a trap is
- * proof.  This program says so, once for each type and way; in the others what
- * needs a dead type is skipped.
+ * That a breakpoint is accepted proves nothing: several hypervisors accept every
+ * breakpoint, return it when it is read back, and never deliver a #DB.  Here each
+ * type that never fires is one failure; tests in other programs that need such a
+ * type are skipped.
  */
 #include "harness.h"
 #include "perf_event.h"
@@ -14,12 +14,12 @@
 static unsigned int word;
 static unsigned long sink;
 
-static void touch_once(struct tracee *t)
+static void access_each_once(struct tracee *t)
 {
 	unsigned long *shared = t->arg;
 
 	*t->progress = 1;
-	probe_visit(0, shared, 1);
+	probe_call_target(0, shared, 1);
 	*t->progress = 2;
 	probe_load4(&shared[1], 0);
 	*t->progress = 3;
@@ -48,13 +48,13 @@ FIXTURE_VARIANT_ADD(first_trap, perf) {
 FIXTURE_SETUP(first_trap)
 {
 	if (variant->by == BY_PERF) {
-		perf_usable(_metadata);
+		skip_if_perf_refused(_metadata);
 		return;
 	}
 	self->shared = shared_alloc(2 * sizeof(*self->shared));
-	self->t.body = touch_once;
+	self->t.body = access_each_once;
 	self->t.arg = self->shared;
-	start(_metadata, &self->t, TRACEE_TRACEME);
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
 FIXTURE_TEARDOWN(first_trap)
@@ -62,18 +62,18 @@ FIXTURE_TEARDOWN(first_trap)
 	tracee_stop(&self->t);
 }
 
-/* The verdict, in one line: it is all that many a reader will see */
-static void expect_alive(struct __test_metadata *_metadata, enum firing_by by,
-			 enum bp_type type, const char *name)
+/* The whole diagnosis in one line */
+static void expect_not_dead(struct __test_metadata *_metadata, enum firing_by by,
+			    enum bp_type type, const char *name)
 {
 	const struct firing *f = firing_of(by, type);
 
 	if (!firing_dead(by, 1U << type))
 		return;
 	fprintf(TH_LOG_STREAM,
-		"# first_trap.%s: DEAD: accepted%s, and 0 of %u fired. Known for SEV-SNP guests, gVisor, para-virtual KVM (PVM) and some bhyve guests\n",
-		name, by == BY_PERF ? "" : f->reads_back ? ", read back right" :
-		", read back wrong", f->tried);
+		"# first_trap.%s: DEAD: accepted%s, but 0 of %u fired. Known for SEV-SNP guests, gVisor, para-virtual KVM (PVM) and some bhyve guests\n",
+		name, by == BY_PERF ? "" : f->reads_back ? ", read back correctly" :
+		", read back wrongly", f->tried);
 	ASSERT_NE(0, f->fired);
 }
 
@@ -84,7 +84,7 @@ static void expect_count(struct __test_metadata *_metadata,
 	int fd = perf_open(_metadata, &attr, 0, -1);
 
 	ASSERT_EQ(0, perf_count(fd));
-	probe_visit(0, &sink, 1);
+	probe_call_target(0, &sink, 1);
 	if (attr.bp_type == HW_BREAKPOINT_RW)
 		probe_load4(&word, 0);
 	else
@@ -102,13 +102,13 @@ TEST_F(first_trap, execute)
 	};
 
 	if (variant->by == BY_PERF) {
-		expect_alive(_metadata, BY_PERF, BP_EXECUTE, "perf.execute");
+		expect_not_dead(_metadata, BY_PERF, BP_EXECUTE, "perf.execute");
 		expect_count(_metadata, perf_attr(HW_BREAKPOINT_X,
 						  probe_target(0),
 						  PERF_EXECUTE_LEN));
 		return;
 	}
-	expect_alive(_metadata, BY_PTRACE, BP_EXECUTE, "ptrace.execute");
+	expect_not_dead(_metadata, BY_PTRACE, BP_EXECUTE, "ptrace.execute");
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe_target(0)));
 	ASSERT_EQ(0, tracee_expect_trap(t, &trap));
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
@@ -124,11 +124,11 @@ TEST_F(first_trap, write)
 	};
 
 	if (variant->by == BY_PERF) {
-		expect_alive(_metadata, BY_PERF, BP_WRITE, "perf.write");
+		expect_not_dead(_metadata, BY_PERF, BP_WRITE, "perf.write");
 		expect_count(_metadata, perf_attr(HW_BREAKPOINT_W, &word, 4));
 		return;
 	}
-	expect_alive(_metadata, BY_PTRACE, BP_WRITE, "ptrace.write");
+	expect_not_dead(_metadata, BY_PTRACE, BP_WRITE, "ptrace.write");
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_WRITE, 4, &self->shared[1]));
 	ASSERT_EQ(0, tracee_expect_trap(t, &trap));
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
@@ -140,11 +140,11 @@ TEST_F(first_trap, read_write)
 	struct tracee *t = &self->t;
 
 	if (variant->by == BY_PERF) {
-		expect_alive(_metadata, BY_PERF, BP_RW, "perf.read_write");
+		expect_not_dead(_metadata, BY_PERF, BP_RW, "perf.read_write");
 		expect_count(_metadata, perf_attr(HW_BREAKPOINT_RW, &word, 4));
 		return;
 	}
-	expect_alive(_metadata, BY_PTRACE, BP_RW, "ptrace.read_write");
+	expect_not_dead(_metadata, BY_PTRACE, BP_RW, "ptrace.read_write");
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, &self->shared[1]));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, 2));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 3));

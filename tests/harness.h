@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The kernel's harness, with what all tests here add to it.
+ * The kernel's harness, and the rules by which the tests here are skipped.
  */
 #ifndef HW_BREAKPOINT_HARNESS_H
 #define HW_BREAKPOINT_HARNESS_H
@@ -12,30 +12,50 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kselftest.h"
+#include "environment.h"
+
+/* The lines about the environment follow the harness's own header */
+static inline void print_header(void)
+{
+	ksft_print_header();
+	print_environment();
+}
+
+#define ksft_print_header print_header
 #include "kselftest_harness.h"
+#undef ksft_print_header
 
 #include "firing.h"
-#include "slots.h"
+#include "slot_count.h"
 #include "tracee.h"
 
 /*
- * No verdict depends on time.  A loaded or emulated machine may be slow, and
- * a tracee that hangs is reported by the watchdog of tracee.c long before.
+ * A loaded or emulated machine may be slow, and the watchdog in tracee.c reports
+ * a tracee that hangs long before this.
  */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 300
 
-/*
- * What a skipped test exits with.  Trees that have no XFAIL_ADD() yet, before
- * 6.9, tell by another status.
- */
+/* Exit code of a skipped test; before 6.9 (no XFAIL_ADD()) it was another one */
 #ifdef XFAIL_ADD
 #define EXIT_SKIPPED	KSFT_SKIP
 #else
 #define EXIT_SKIPPED	255
 #endif
 
-/* The test that this process runs: a process forked by it cannot skip it */
+/*
+ * KNOWN_ISSUE(return, "title"): a known bug of the kernel, recognized by exactly
+ * the wrong behaviour that is known; anything else remains a failure.  Harnesses
+ * before 6.9 have no XFAIL.
+ */
+#ifdef XFAIL
+#define KNOWN_ISSUE	XFAIL
+#else
+#define KNOWN_ISSUE	SKIP
+#endif
+
+/* The running test and its process: a child that it forks cannot skip it */
 static struct __test_metadata *running_test;
 static pid_t running_pid;
 
@@ -47,8 +67,8 @@ static void skip_running_test(void)
 		SKIP(_exit(EXIT_SKIPPED), FIRING_SKIP);
 }
 
-/* For skip_if_dead() and the like where there is no _metadata at hand */
-static inline void this_test_runs(struct __test_metadata *_metadata)
+/* Lets functions without _metadata skip the test */
+static inline void set_running_test(struct __test_metadata *_metadata)
 {
 	running_test = _metadata;
 	running_pid = getpid();
@@ -58,69 +78,62 @@ static inline void this_test_runs(struct __test_metadata *_metadata)
 /**
  * skip_if_dead() - skip a test that needs a type that never fires here
  * @_metadata: the test's
- * @by: how it asks for breakpoints
- * @types: NEEDS_EXECUTE and the like
+ * @by: interface through which it sets breakpoints
+ * @types: set of NEEDS_EXECUTE, NEEDS_WRITE and NEEDS_RW
  *
- * For tests that look at stops or counts themselves, and for those whose
- * tracers are processes of their own.  Where tracee_expect_trap() and its kin
- * are called by the test itself they skip it.
+ * For tests that check stops or counts themselves, and for tests whose tracers
+ * are child processes.  tracee_expect_trap() and the like skip the test that
+ * calls them.
  */
 static inline void skip_if_dead(struct __test_metadata *_metadata,
 				enum firing_by by, unsigned int types)
 {
-	this_test_runs(_metadata);
+	set_running_test(_metadata);
 	if (firing_dead(by, types))
 		skip_running_test();
 }
 
 /**
- * may_go_on() - an environment that cannot trace is not a failure
+ * skip_if_refused() - skip a test if the environment does not permit a call
  * @_metadata: the test's
- * @err: what tracee_start() or the like returned
- * @what: what was tried
+ * @err: return value of tracee_start() or the like
+ * @what: the call, for the SKIP reason
  *
- * EPERM, EACCES and the errno of a missing system call are how seccomp, Yama
- * and containers refuse ptrace and perf: the test is skipped.  Any other
- * error fails it at once.
+ * Seccomp, Yama and containers refuse ptrace and perf with EPERM, EACCES or
+ * ENOSYS: then the test is skipped.  Any other error fails it.
  *
- * A skipped test ends right here: after a SKIP() in FIXTURE_SETUP() the harness
- * of 6.1 would go on with it.
- *
- * Return: true; false, for compilers, where the test is skipped.
+ * A skipped test exits here: after a SKIP() in FIXTURE_SETUP() the harness of 6.1
+ * would still run it.
  */
-static inline bool may_go_on(struct __test_metadata *_metadata, int err,
-			     const char *what)
+static inline void skip_if_refused(struct __test_metadata *_metadata, int err,
+				   const char *what)
 {
-	this_test_runs(_metadata);
+	set_running_test(_metadata);
 	if (err == -EPERM || err == -EACCES || err == -ENOSYS)
-		SKIP(_exit(EXIT_SKIPPED), "%s: %s", what, strerror(-err));
+		SKIP(_exit(EXIT_SKIPPED), "%s not permitted", what);
 	ASSERT_EQ(0, err) {
 		TH_LOG("%s: %s", what, strerror(-err));
 	}
-	return true;
 }
 
 /**
- * start() - tracee_start(), or skip
+ * start_tracee() - tracee_start(), or skip the test
  * @_metadata: the test's
  * @t: as for tracee_start()
  * @how: as for tracee_start()
- *
- * Return: false where the test is skipped and has to return.
  */
-static inline bool start(struct __test_metadata *_metadata, struct tracee *t,
-			 enum tracee_how how)
+static inline void start_tracee(struct __test_metadata *_metadata, struct tracee *t,
+				enum tracee_how how)
 {
-	return may_go_on(_metadata, tracee_start(t, how), "ptrace");
+	skip_if_refused(_metadata, tracee_start(t, how), "ptrace");
 }
 
 /**
- * skip_without_futex() - skip a test whose threads glibc could not join
+ * skip_without_futex() - skip a test if pthread_join() cannot work
  * @_metadata: the test's
  *
- * 32-bit programs need CONFIG_COMPAT_32BIT_TIME for the system call of that
- * name; without it glibc aborts: "The futex facility returned an unexpected
- * error code".
+ * 32-bit programs need CONFIG_COMPAT_32BIT_TIME for futex(2); without it glibc
+ * aborts with "The futex facility returned an unexpected error code".
  */
 static inline void skip_without_futex(struct __test_metadata *_metadata)
 {
@@ -137,40 +150,37 @@ static inline void do_nothing(struct tracee *t)
 }
 
 /**
- * can_trace() - for tests whose tracers are processes of their own
+ * skip_if_cannot_trace() - skip a test whose tracers are child processes
  * @_metadata: the test's
  *
- * Only the test itself can skip, so it has to find out beforehand.  Their
- * tracees use all types of breakpoint.
- *
- * Return: false where the test is skipped and has to return.
+ * Only the test process can skip, so it checks beforehand that tracing is
+ * permitted and that all types of breakpoint fire.
  */
-static inline bool can_trace(struct __test_metadata *_metadata)
+static inline void skip_if_cannot_trace(struct __test_metadata *_metadata)
 {
 	struct tracee t = { .body = do_nothing };
 
 	skip_if_dead(_metadata, BY_PTRACE, NEEDS_ALL);
-	if (!start(_metadata, &t, TRACEE_SEIZE))
-		return false;
+	start_tracee(_metadata, &t, TRACEE_SEIZE);
 	tracee_stop(&t);
-	return true;
 }
 
 /**
- * expect_slots_free() - that nothing was lost, as far as one can tell
+ * expect_no_slot_leaked() - check that all slots are free, if that can be checked
  * @_metadata: the test's
  *
- * Skips where others have breakpoints; passes where CPUs cannot be asked.
+ * Skips the test if other processes use breakpoints; passes if breakpoints on
+ * CPUs are not permitted.
  */
-static inline void expect_slots_free(struct __test_metadata *_metadata)
+static inline void expect_no_slot_leaked(struct __test_metadata *_metadata)
 {
-	int cpus[64], err = slots_all_free(cpus, allowed_cpus(cpus, 64));
+	int cpus[64], err = all_slots_free(cpus, allowed_cpus(cpus, 64));
 
 	if (err == -EBUSY)
-		SKIP(_exit(EXIT_SKIPPED), "others have breakpoints");
+		SKIP(_exit(EXIT_SKIPPED), "other processes use breakpoints");
 	ASSERT_NE(-ENOSPC, err) {
-		TH_LOG("slots are counted that no tracee and no event has: lost,");
-		TH_LOG("or still armed in a thread that was traced once");
+		TH_LOG("slots are in use without a tracee or an event: leaked,");
+		TH_LOG("or still armed in a thread that was traced before");
 	}
 }
 

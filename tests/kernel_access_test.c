@@ -2,14 +2,13 @@
 /*
  * Watched memory that the kernel accesses for the thread.
  *
- * The debug registers stay armed in the kernel, so its copies into and out of
- * a watched buffer do raise #DB there.  A tracer is promised not to hear of
- * it: ptrace's breakpoints exclude the kernel (ptrace_breakpoint_init() in
+ * The debug registers stay armed in the kernel, so its copies into and out of a
+ * watched buffer raise #DB there.  A tracer must not see that: ptrace
+ * breakpoints exclude the kernel (ptrace_breakpoint_init() in
  * include/linux/hw_breakpoint.h) and exc_debug_kernel() sends no signal.  But
- * it turns DR7 off and on again, it has RF, DR6 and BTF in its hands, and it
- * may be in the middle of anything.  So what counts is what comes afterwards:
- * every trap of the thread's own is there, and DR6 holds nothing of the
- * kernel's.
+ * the handler disables and restores DR7, modifies RF, DR6 and BTF, and may
+ * interrupt anything.  So the tests check what follows: every trap of the
+ * thread's own accesses arrives, and DR6 has no bits of the kernel's accesses.
  */
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -30,8 +29,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __GLIBC_PREREQ
 #if __GLIBC_PREREQ(2, 35)
 #include <sys/rseq.h>
+#define LIBRARY_RSEQ	((char *)__builtin_thread_pointer() + __rseq_offset)
+#endif
 #endif
 
 #include "harness.h"
@@ -40,21 +42,21 @@
 #define VALUE	0x123
 
 /**
- * struct watched - memory that is watched, and the way around
+ * struct watched - watched memory, and an unwatched alias
  * @word: watched address
- * @alias: the same memory at an address that is not
+ * @alias: the same memory at another address
  */
 struct watched {
 	unsigned int *word;
 	unsigned int *alias;
 };
 
-/* In the middle of a page: enough room on both sides for any structure */
+/* In the middle of a page: room on both sides for any structure */
 static void watched_alloc(struct watched *w)
 {
 	char *page = shared_alloc(4096), *alias;
 
-	/* Of size 0: a second mapping of the same pages, mremap(2) */
+	/* Size 0: a second mapping of the same pages, mremap(2) */
 	alias = mremap(page, 0, 4096, MREMAP_MAYMOVE);
 	if (alias == MAP_FAILED) {
 		perror("# no alias");
@@ -64,7 +66,9 @@ static void watched_alloc(struct watched *w)
 	w->alias = (unsigned int *)(alias + 1024);
 }
 
-/* What the system calls below return: 0, or a negative errno; -EIO: not as it should */
+/*
+ * The functions below return 0, a negative errno, or -EIO if a result is wrong
+ */
 static int is(long seen, long want)
 {
 	if (seen == want)
@@ -77,7 +81,7 @@ static int is_value(const struct watched *w, unsigned int want)
 	return *w->alias == want ? 0 : -EIO;
 }
 
-/* A pair of descriptors, and what goes through it */
+/* A pair of descriptors, and what is sent through it */
 static int with_pair(int (*pair)(int fd[2]), struct watched *w,
 		     int (*use)(int fd[2], struct watched *w))
 {
@@ -433,7 +437,7 @@ static int do_getrandom(struct watched *w)
 	return is(syscall(SYS_getrandom, w->word, 4, 0), 4);
 }
 
-/* Its end raises no SIGCHLD, which would be one more stop for the tracer */
+/* No SIGCHLD at its exit, which would be one more stop for the tracer */
 static pid_t child_that_exits(unsigned int *parent_tid)
 {
 	pid_t pid = syscall(SYS_clone, parent_tid ? CLONE_PARENT_SETTID : 0, 0,
@@ -466,7 +470,7 @@ static int do_clone(struct watched *w)
 	return is(waitpid(pid, NULL, __WALL), pid) ? -EIO : err;
 }
 
-/* The remote side is read through a kernel mapping, the local one as it is */
+/* The remote side is read through a kernel mapping, the local one directly */
 static int do_process_vm_readv(struct watched *w)
 {
 	unsigned int value = VALUE;
@@ -483,10 +487,10 @@ static int do_process_vm_readv(struct watched *w)
 }
 
 /*
- * Closing the last software event of its kind turns a static key off, opening
- * the first one turns it on (sw_perf_event_destroy() and perf_swevent_init()
- * in kernel/events/core.c): kernel text is patched, by this thread.  It is
- * written through a temporary mm, for which breakpoints are turned off and on.
+ * Closing the last software event of its kind disables a static key, opening
+ * the first one enables it (sw_perf_event_destroy() and perf_swevent_init() in
+ * kernel/events/core.c): kernel text is patched, by this thread.  It is written
+ * through a temporary mm, for which breakpoints are disabled and restored.
  *
  * Regression test for 9020d3956317.
  */
@@ -543,7 +547,7 @@ static void user_and_kernel(struct tracee *t)
 		if (!a->err)
 			a->err = a->access(&a->kernel);
 		*t->progress = 7;
-		probe_visit(0, &a->sink, 1);
+		probe_call_target(0, &a->sink, 1);
 		*t->progress = 8;
 		tracee_sync();
 	}
@@ -563,49 +567,49 @@ static void describe(struct tracee *t, unsigned long n, char *buf, size_t size)
 		snprintf(buf, size, "%s", what[n]);
 }
 
-FIXTURE(kernel) {
+FIXTURE(kernel_access) {
 	struct tracee t;
 	struct access *a;
 };
 
-FIXTURE_VARIANT(kernel) {
+FIXTURE_VARIANT(kernel_access) {
 	int (*access)(struct watched *w);
 };
 
 #define BY(call)	{ .access = do_##call }
 
-FIXTURE_VARIANT_ADD(kernel, read) BY(read);
-FIXTURE_VARIANT_ADD(kernel, write) BY(write);
-FIXTURE_VARIANT_ADD(kernel, readv) BY(readv);
-FIXTURE_VARIANT_ADD(kernel, writev) BY(writev);
-FIXTURE_VARIANT_ADD(kernel, recvmsg) BY(recvmsg);
-FIXTURE_VARIANT_ADD(kernel, sendmsg) BY(sendmsg);
-FIXTURE_VARIANT_ADD(kernel, getsockopt) BY(getsockopt);
-FIXTURE_VARIANT_ADD(kernel, setsockopt) BY(setsockopt);
-FIXTURE_VARIANT_ADD(kernel, ioctl) BY(ioctl);
-FIXTURE_VARIANT_ADD(kernel, poll) BY(poll);
-FIXTURE_VARIANT_ADD(kernel, select) BY(select);
-FIXTURE_VARIANT_ADD(kernel, epoll) BY(epoll);
-FIXTURE_VARIANT_ADD(kernel, eventfd) BY(eventfd);
-FIXTURE_VARIANT_ADD(kernel, pipe) BY(pipe);
-FIXTURE_VARIANT_ADD(kernel, futex_wait) BY(futex_wait);
-FIXTURE_VARIANT_ADD(kernel, futex_wake_op) BY(futex_wake_op);
-FIXTURE_VARIANT_ADD(kernel, futex_lock_pi) BY(futex_lock_pi);
-FIXTURE_VARIANT_ADD(kernel, getcwd) BY(getcwd);
-FIXTURE_VARIANT_ADD(kernel, open) BY(open);
-FIXTURE_VARIANT_ADD(kernel, uname) BY(uname);
-FIXTURE_VARIANT_ADD(kernel, clock_gettime) BY(clock_gettime);
-FIXTURE_VARIANT_ADD(kernel, nanosleep) BY(nanosleep);
-FIXTURE_VARIANT_ADD(kernel, prctl) BY(prctl);
-FIXTURE_VARIANT_ADD(kernel, sigprocmask) BY(sigprocmask);
-FIXTURE_VARIANT_ADD(kernel, getaffinity) BY(getaffinity);
-FIXTURE_VARIANT_ADD(kernel, getrandom) BY(getrandom);
-FIXTURE_VARIANT_ADD(kernel, wait) BY(wait);
-FIXTURE_VARIANT_ADD(kernel, clone) BY(clone);
-FIXTURE_VARIANT_ADD(kernel, process_vm_readv) BY(process_vm_readv);
-FIXTURE_VARIANT_ADD(kernel, patch_text) BY(patch_text);
+FIXTURE_VARIANT_ADD(kernel_access, read) BY(read);
+FIXTURE_VARIANT_ADD(kernel_access, write) BY(write);
+FIXTURE_VARIANT_ADD(kernel_access, readv) BY(readv);
+FIXTURE_VARIANT_ADD(kernel_access, writev) BY(writev);
+FIXTURE_VARIANT_ADD(kernel_access, recvmsg) BY(recvmsg);
+FIXTURE_VARIANT_ADD(kernel_access, sendmsg) BY(sendmsg);
+FIXTURE_VARIANT_ADD(kernel_access, getsockopt) BY(getsockopt);
+FIXTURE_VARIANT_ADD(kernel_access, setsockopt) BY(setsockopt);
+FIXTURE_VARIANT_ADD(kernel_access, ioctl) BY(ioctl);
+FIXTURE_VARIANT_ADD(kernel_access, poll) BY(poll);
+FIXTURE_VARIANT_ADD(kernel_access, select) BY(select);
+FIXTURE_VARIANT_ADD(kernel_access, epoll) BY(epoll);
+FIXTURE_VARIANT_ADD(kernel_access, eventfd) BY(eventfd);
+FIXTURE_VARIANT_ADD(kernel_access, pipe) BY(pipe);
+FIXTURE_VARIANT_ADD(kernel_access, futex_wait) BY(futex_wait);
+FIXTURE_VARIANT_ADD(kernel_access, futex_wake_op) BY(futex_wake_op);
+FIXTURE_VARIANT_ADD(kernel_access, futex_lock_pi) BY(futex_lock_pi);
+FIXTURE_VARIANT_ADD(kernel_access, getcwd) BY(getcwd);
+FIXTURE_VARIANT_ADD(kernel_access, open) BY(open);
+FIXTURE_VARIANT_ADD(kernel_access, uname) BY(uname);
+FIXTURE_VARIANT_ADD(kernel_access, clock_gettime) BY(clock_gettime);
+FIXTURE_VARIANT_ADD(kernel_access, nanosleep) BY(nanosleep);
+FIXTURE_VARIANT_ADD(kernel_access, prctl) BY(prctl);
+FIXTURE_VARIANT_ADD(kernel_access, sigprocmask) BY(sigprocmask);
+FIXTURE_VARIANT_ADD(kernel_access, getaffinity) BY(getaffinity);
+FIXTURE_VARIANT_ADD(kernel_access, getrandom) BY(getrandom);
+FIXTURE_VARIANT_ADD(kernel_access, wait) BY(wait);
+FIXTURE_VARIANT_ADD(kernel_access, clone) BY(clone);
+FIXTURE_VARIANT_ADD(kernel_access, process_vm_readv) BY(process_vm_readv);
+FIXTURE_VARIANT_ADD(kernel_access, patch_text) BY(patch_text);
 
-FIXTURE_SETUP(kernel)
+FIXTURE_SETUP(kernel_access)
 {
 	self->a = shared_alloc(sizeof(*self->a));
 	watched_alloc(&self->a->user);
@@ -614,32 +618,33 @@ FIXTURE_SETUP(kernel)
 	self->t.body = user_and_kernel;
 	self->t.arg = self->a;
 	self->t.describe = describe;
-	if (!start(_metadata, &self->t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
-FIXTURE_TEARDOWN(kernel)
+FIXTURE_TEARDOWN(kernel_access)
 {
 	tracee_stop(&self->t);
 }
 
-static void owes_and_costs_nothing(struct __test_metadata *_metadata,
-				   struct tracee *t, struct access *a)
+static void expect_no_trap_added_or_lost(struct __test_metadata *_metadata,
+					 struct tracee *t, struct access *a)
 {
 	unsigned long dr6, want;
 	int round;
 
 	for (round = 0; round < 4; round++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 1));
-		/* Nothing is added to DR6 and, every other time, taken away */
+		/*
+		 * No bit is added to DR6 and, in every other iteration, none is
+		 * cleared
+		 */
 		want = round & 1 ? dr6_encode(1, false) : DR6_NONE;
 		ASSERT_EQ(0, tracee_poke(t, 6, want));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-		if (!may_go_on(_metadata, a->err, "system call"))
-			return;
+		skip_if_refused(_metadata, a->err, "system call");
 		ASSERT_EQ(0, tracee_peek(t, 6, &dr6));
 		EXPECT_EQ(want, dr6) {
-			TH_LOG("DR6 tells of what the kernel did");
+			TH_LOG("DR6 has bits of the kernel's accesses");
 		}
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, 4));
 		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_store4_next, 5));
@@ -652,19 +657,19 @@ static void owes_and_costs_nothing(struct __test_metadata *_metadata,
 }
 
 /* One word is accessed by both, the other by the kernel first */
-TEST_F(kernel, owes_and_costs_nothing)
+TEST_F(kernel_access, no_trap_added_or_lost)
 {
 	struct tracee *t = &self->t;
 
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->a->user.word));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, self->a->kernel.word));
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, probe_target(0)));
-	owes_and_costs_nothing(_metadata, t, self->a);
+	expect_no_trap_added_or_lost(_metadata, t, self->a);
 }
 
 /*
- * The tracer's own accesses to the memory of the tracee go through the
- * kernel's mapping of the page, under the tracer's debug registers.
+ * The tracer accesses the memory of the tracee through the kernel's mapping of
+ * the page, with the tracer's debug registers loaded.
  */
 static void two_stores(struct tracee *t)
 {
@@ -679,12 +684,12 @@ static void two_stores(struct tracee *t)
 	tracee_sync();
 }
 
-FIXTURE(once) {
+FIXTURE(implicit_access) {
 	struct tracee t;
 	struct access *a;
 };
 
-FIXTURE_SETUP(once)
+FIXTURE_SETUP(implicit_access)
 {
 	self->a = shared_alloc(sizeof(*self->a));
 	watched_alloc(&self->a->user);
@@ -692,20 +697,19 @@ FIXTURE_SETUP(once)
 	self->t.arg = self->a;
 }
 
-FIXTURE_TEARDOWN(once)
+FIXTURE_TEARDOWN(implicit_access)
 {
 	tracee_stop(&self->t);
 }
 
-TEST_F(once, peek_and_poke_of_watched_memory)
+TEST_F(implicit_access, peek_and_poke_by_tracer)
 {
 	struct tracee *t = &self->t;
 	unsigned int *word = self->a->user.word;
 	unsigned long dr6, seen;
 
 	t->body = two_stores;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, word));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 1));
 	ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));
@@ -724,9 +728,9 @@ TEST_F(once, peek_and_poke_of_watched_memory)
 }
 
 /*
- * On exit the kernel writes a zero where clear_child_tid says and wakes who
- * waits there, but only where the memory has another user (mm_release() in
- * kernel/fork.c): a process that shares it.
+ * On exit the kernel writes a zero to clear_child_tid and wakes waiters, but
+ * only if the memory has another user (mm_release() in kernel/fork.c): a
+ * process that shares it.
  */
 static int sharer(void *arg)
 {
@@ -758,13 +762,12 @@ static void exit_clears_tid(struct tracee *t)
 	syscall(SYS_exit, 0);
 }
 
-TEST_F(once, clear_child_tid)
+TEST_F(implicit_access, clear_child_tid)
 {
 	struct tracee *t = &self->t;
 
 	t->body = exit_clears_tid;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->a->user.word));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, self->a->kernel.word));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 1));
@@ -775,9 +778,9 @@ TEST_F(once, clear_child_tid)
 }
 
 /*
- * On exit the kernel walks the thread's list of held locks, and marks each
- * (handle_futex_death() in kernel/futex/core.c): watched are the head of the
- * list and the lock.
+ * On exit the kernel walks the thread's robust list, and marks each lock
+ * (handle_futex_death() in kernel/futex/core.c): the head of the list and the
+ * lock are watched.
  */
 static void exit_holding_lock(struct tracee *t)
 {
@@ -800,33 +803,31 @@ static void exit_holding_lock(struct tracee *t)
 	tracee_sync();
 }
 
-TEST_F(once, robust_list)
+TEST_F(implicit_access, robust_list)
 {
 	struct tracee *t = &self->t;
 	pid_t tid;
 
 	t->body = exit_holding_lock;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	tid = t->tid;
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, self->a->user.word));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, self->a->kernel.word));
 	ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_load4_next, 1));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 2));
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
-	if (!may_go_on(_metadata, self->a->err, "set_robust_list"))
-		return;
+	skip_if_refused(_metadata, self->a->err, "set_robust_list");
 	ASSERT_EQ((unsigned int)tid, *self->a->user.alias);
 	ASSERT_EQ(0, tracee_expect_exit(t));
 	ASSERT_EQ(FUTEX_OWNER_DIED, *self->a->user.alias);
 }
 
 /*
- * The area of restartable sequences: cpu_id_start, cpu_id and rseq_cs are
- * written or read by the kernel on the way back to the thread after it was
- * preempted, moved, or got a signal (__rseq_handle_notify_resume() in
- * kernel/rseq.c), which is also the way back from a #DB.  Not by the headers:
- * they are of 4.18 and differ between kernel and C library.
+ * Restartable sequences: cpu_id_start, cpu_id and rseq_cs are written or read
+ * by the kernel on the return to a thread that was preempted, migrated, or
+ * signalled (__rseq_handle_notify_resume() in kernel/rseq.c), which includes
+ * the return from a #DB. The headers are not used: they came in 4.18 and differ
+ * between kernel and C library.
  */
 #ifndef SYS_rseq
 #ifdef __x86_64__
@@ -843,11 +844,11 @@ static int rseq(void *area, int flags)
 	return syscall(SYS_rseq, area, AREA_SIZE, flags, AREA_SIGNATURE);
 }
 
-/* Since 2.35 the C library has registered an area of its own */
-static void take_rseq_from_library(void)
+/* Since 2.35 the C library registers an area itself */
+static void unregister_library_rseq(void)
 {
-#if __GLIBC_PREREQ(2, 35)
-	rseq((char *)__builtin_thread_pointer() + __rseq_offset, 1);
+#ifdef LIBRARY_RSEQ
+	rseq(LIBRARY_RSEQ, 1);
 #endif
 }
 
@@ -862,7 +863,7 @@ static void rseq_updates(struct tracee *t)
 	unsigned int *area = a->user.word, *alias = a->user.alias, i;
 
 	signal(SIGUSR1, empty_handler);
-	take_rseq_from_library();
+	unregister_library_rseq();
 	alias[1] = -1U;
 	if (rseq(area, 0))
 		a->err = -errno;
@@ -872,7 +873,10 @@ static void rseq_updates(struct tracee *t)
 		*t->progress = i;
 		raise(SIGUSR1);
 		*t->progress = i + 1;
-		/* The kernel must have been here, or this proves nothing */
+		/*
+		 * The kernel must have written here, otherwise the test proves
+		 * nothing
+		 */
 		if (alias[1] == -1U)
 			_exit(1);
 		probe_load4(area, 0);
@@ -882,11 +886,11 @@ static void rseq_updates(struct tracee *t)
 	}
 	*t->progress = i;
 	tracee_sync();
-	/* No code of the C library may find the area of another */
+	/* No code of the C library may see another area */
 	syscall(SYS_exit_group, 0);
 }
 
-TEST_F(once, rseq_area)
+TEST_F(implicit_access, rseq_area)
 {
 	struct tracee *t = &self->t;
 	unsigned int *area = self->a->user.word;
@@ -894,12 +898,11 @@ TEST_F(once, rseq_area)
 	unsigned long i;
 
 	t->body = rseq_updates;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_expect_sync(t, 0));
-	/* EINVAL and EBUSY: the C library's area could not be given back */
+	/* EINVAL and EBUSY: the C library's area could not be unregistered */
 	if (self->a->err)
-		SKIP(return, "rseq: %s", strerror(-self->a->err));
+		SKIP(return, "no rseq area");
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, area));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, area + 1));
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_RW, 8, area + 2));
@@ -922,9 +925,9 @@ TEST_F(once, rseq_area)
 }
 
 /*
- * The kernel pushes a signal's frame to the stack and reads it again on
- * return.  Where exactly is learned from a first signal; the place depends on
- * nothing but the top of the stack and the CPU's state to be saved.
+ * The kernel pushes a signal frame to the stack and reads it on return.  Its
+ * address is found with a first signal; it only depends on the top of the stack
+ * and the size of the CPU state.
  */
 #define FRAME_STACK	65536
 
@@ -972,7 +975,7 @@ static void signals_on_watched_stack(struct tracee *t)
 	tracee_sync();
 }
 
-TEST_F(once, signal_frame_on_watched_stack)
+TEST_F(implicit_access, signal_frame_on_watched_stack)
 {
 	struct tracee *t = &self->t;
 	unsigned long n;
@@ -980,8 +983,7 @@ TEST_F(once, signal_frame_on_watched_stack)
 	int i;
 
 	t->body = signals_on_watched_stack;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	for (i = 0; i < 10; i++) {
 		n = 3 * i;
 		ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));

@@ -1,33 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Debug registers across vCPU switches, head on.
+ * Debug registers of a vCPU, tested directly.
  *
- * DR0-DR3 belong to nobody while a hypervisor runs: VMX and SVM switch DR7 (and
- * SVM DR6) by themselves, DR0-DR3 are for software to load and save.  KVM does
- * it lazily.  The guest's first MOV DR exits; KVM then loads its registers,
- * lets it write them without any exit, and reads them back at the next exit,
- * whatever that is (arch/x86/kvm/x86.c: KVM_DEBUGREG_WONT_EXIT).  In 2016 it
- * read them back and forgot to load them again: once a host thread with
- * breakpoints of its own, or another guest, had run on that CPU, the guest's
- * breakpoints were stale and its traps were lost (172b2386ed16, 70e4da7a8ff6).
- * It took two armed workloads, one in the host and one in the guest, and luck.
+ * No CPU switches DR0-DR3 at VM entry and exit: VMX and SVM switch DR7 (and SVM
+ * DR6), and software must load and save DR0-DR3.  KVM does that lazily.  The
+ * guest's first MOV DR exits; KVM then loads its registers, lets it write them
+ * without further exits, and reads them back at the next exit, whatever its
+ * reason (arch/x86/kvm/x86.c: KVM_DEBUGREG_WONT_EXIT).  In 2016 it read them
+ * back and did not load them again: once a host thread with breakpoints, or
+ * another guest, had run on that CPU, the guest's breakpoints were stale and
+ * its traps were lost (172b2386ed16, 70e4da7a8ff6). Reproducing that took two
+ * armed workloads, one in the host and one in the guest, and luck.
  *
- * Here is no luck.  A virtual machine monitor of our own makes each move in
- * turn: the guest writes its registers, exits, something happens in the host,
- * and the very next thing the guest does owes a trap.
+ * Here a small virtual machine monitor controls each step: the guest writes its
+ * registers and exits, something happens in the host, and the very next access
+ * of the guest must trap.
  *
- * The guest's memory lies at one and the same address for the guest (linear and
- * physical) and for this process.  So both can touch the same watched places,
- * and a breakpoint that leaks from one into the other finds something to trip
- * over.  Guest code is put together instruction by instruction, and the trap
- * that each of them owes is written down beside it.  The guest's own handler
- * logs what came, and the two lists must be equal.
+ * The guest's memory has the same address for the guest (linear and physical)
+ * and for this process.  So both can access the same watched addresses, and a
+ * breakpoint that leaks from one to the other is hit.  Guest code is assembled
+ * instruction by instruction together with a list of the traps that are
+ * expected of it.  The guest's handler logs its exceptions, and the two lists
+ * must be equal.
  *
- * The guest is 64-bit and runs with interrupts off.  It is its own kernel, and
- * where a test says so it goes to ring 3 for the accesses that are watched, as
- * a guest's process does.  Nothing in it loops, and its handler gives up after
- * GUEST_LOG exceptions, so that it exits after bounded work whatever a broken
- * KVM makes of it.
+ * The guest runs in 64-bit mode with interrupts disabled.  It is its own
+ * kernel, and enters ring 3 for the watched accesses if a test asks for it.  It
+ * has no loops, and its handler stops after GUEST_LOG exceptions, so that it
+ * exits after bounded work even under a broken KVM.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -54,9 +53,9 @@
 #endif
 
 /*
- * One VM is 2 MB of address space, of which the first half is memory and the
- * rest is none, for accesses that KVM must emulate.  The page that a vCPU's
- * stack lies in leads its handler to the rest of what the vCPU owns.
+ * A VM is 2 MB of address space, of which the first half is memory; the rest is
+ * for accesses that KVM must emulate.  The page of a vCPU's stack tells its
+ * handler where the data of that vCPU is.
  */
 #define VM_BASE		0x20000000UL
 #define VM_SIZE		0x200000UL
@@ -88,7 +87,7 @@
 
 #define GUEST_LOG	64
 
-/* Ports: a step of the program is done; the guest cannot go on */
+/* Ports: a step of the program is complete; the guest cannot continue */
 #define PORT_STEP	0x10
 #define PORT_LOST	0xee
 #define PORT_STRING	0x20
@@ -117,11 +116,11 @@
 #define GUEST_DR7_NONE	0x400UL
 
 /**
- * struct event - one exception in the guest, as logged or as owed
+ * struct event - one exception in the guest, logged or expected
  * @vector: of the exception or interrupt
  * @ip: saved rip
  * @flags: saved rflags; not compared
- * @dr6: as the handler found it; vector 1 only
+ * @dr6: as read by the handler; vector 1 only
  */
 struct event {
 	__u64 vector;
@@ -153,8 +152,8 @@ struct vcpu {
 	size_t run_size;
 	__u8 *area;
 	__u8 *pc;
-	struct event owed[GUEST_LOG];
-	unsigned int n_owed;
+	struct event expected[GUEST_LOG];
+	unsigned int n_expected;
 	__u64 exits;
 	__u64 fewest;
 	bool lazy;
@@ -194,9 +193,9 @@ asm(".pushsection .rodata\n"
 	"	mov %dr6, %rdx\n"
 	"	mov %rdx, 0x98(%rdi,%rcx)\n"
 	/*
-	 * A CPU sets RF in the saved flags of a fault, except for an instruction
-	 * breakpoint, where that is left to the handler (SDM vol. 3B, "Instruction-
-	 * Breakpoint Exception Condition").
+	 * A CPU sets RF in the saved flags of a fault, except for an
+	 * instruction breakpoint, where the handler must do it (SDM vol. 3B,
+	 * "Instruction-Breakpoint Exception Condition").
 	 */
 	"	test 8(%rdi), %rdx\n"		/* AT_EXECUTE */
 	"	jz 1f\n"
@@ -217,7 +216,7 @@ asm(".pushsection .rodata\n"
 	"	xor %edx, %edx\n"
 	"	wrmsr\n"
 	"	jmp 9f\n"
-	"6:	addq $2, 48(%rsp)\n"		/* behind ud2 */
+	"6:	addq $2, 48(%rsp)\n"		/* after ud2 */
 	"	jmp 9f\n"
 	"7:	out %al, $0xee\n"
 	"	jmp 7b\n"
@@ -247,8 +246,8 @@ static __u64 addr_of(const void *p)
 /* ---- the virtual machine ------------------------------------------------ */
 
 /*
- * Stubs and gates for every vector up to VECTORS: push 0 where the CPU pushes
- * no error code, push the vector, jump to the handler.
+ * Stubs and gates for every vector below VECTORS: push 0 if the CPU pushes no
+ * error code, push the vector, jump to the handler.
  */
 static void vm_fill(struct vm *vm)
 {
@@ -292,7 +291,9 @@ static void vm_fill(struct vm *vm)
 	}
 	put(vm->mem + AT_HANDLER, guest_handler,
 	    guest_handler_end - guest_handler);
-	/* Go on behind the INT, in ring 0: pop %rax; add $32, %rsp; jmp *%rax */
+	/*
+	 * Continue after the INT, in ring 0: pop %rax; add $32, %rsp; jmp *%rax
+	 */
 	put(vm->mem + AT_STUBS + 16 * V_KERNEL,
 	    "\x58\x48\x83\xc4\x20\xff\xe0", 7);
 }
@@ -308,7 +309,7 @@ static void vm_destroy(struct vm *vm)
 	memset(vm, 0, sizeof(*vm));
 }
 
-/* Returns what could not be had, with errno, or NULL */
+/* Returns the name of the step that failed, with errno, or NULL */
 static const char *vm_create(struct vm *vm, unsigned int n, bool irqchip)
 {
 	struct kvm_userspace_memory_region region = {
@@ -328,7 +329,7 @@ static const char *vm_create(struct vm *vm, unsigned int n, bool irqchip)
 	if (vm->fd < 0)
 		return "KVM_CREATE_VM";
 
-	/* Executable for the host too, which visits the guest's probes */
+	/* Executable for the host too, which calls the guest's probes */
 	vm->mem = mmap(want, VM_MEMORY, PROT_READ | PROT_WRITE | PROT_EXEC,
 		       MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (vm->mem != want) {
@@ -372,7 +373,7 @@ static void vcpu_find_stats(struct vcpu *v)
 	free(d);
 }
 
-/* Exits so far; 0 where KVM does not tell */
+/* Exits so far; 0 if KVM does not count them */
 static __u64 vcpu_exits(struct vcpu *v)
 {
 	__u64 n;
@@ -396,7 +397,7 @@ static void vcpu_destroy(struct vcpu *v)
 
 #define CPUID_MAX	256
 
-/* All that KVM can give; without it there is no long mode and no x2APIC */
+/* All that KVM supports; needed for long mode and the x2APIC */
 static const char *vcpu_cpuid(struct vcpu *v)
 {
 	struct kvm_cpuid2 *all;
@@ -414,7 +415,7 @@ static const char *vcpu_cpuid(struct vcpu *v)
 	return failed;
 }
 
-/* Long mode, flat, paging on: SDM vol. 3A, "Initializing IA-32e Mode" */
+/* Long mode, flat, paging enabled: SDM vol. 3A, "Initializing IA-32e Mode" */
 static const char *vcpu_long_mode(struct vcpu *v)
 {
 	__u64 base = addr_of(v->vm->mem);
@@ -484,14 +485,14 @@ static const char *vcpu_create(struct vcpu *v, struct vm *vm, unsigned int n)
 	if (failed)
 		return failed;
 
-	/* Places to execute, the same for guest and host: nop, ret */
+	/* Addresses to execute, the same for guest and host: nop, ret */
 	for (i = 0; i < 16; i++)
 		put(v->area + AT_PROBES + 16 * i, "\x90\xc3", 2);
 	guest_begin(v);
 	return NULL;
 }
 
-/* ---- what the guest is to do, and what it owes -------------------------- */
+/* ---- the program of the guest and its expected events -------------------------- */
 
 #define INSN(v, ...)							\
 	emit(v, (__u8[]){ __VA_ARGS__ }, sizeof((__u8[]){ __VA_ARGS__ }))
@@ -499,7 +500,7 @@ static const char *vcpu_create(struct vcpu *v, struct vm *vm, unsigned int n)
 static void emit(struct vcpu *v, const void *bytes, size_t n)
 {
 	if (v->pc + n > v->area + AT_PROBES) {
-		fprintf(stderr, "# the guest's program is too long\n");
+		fprintf(stderr, "# the program of the guest is too long\n");
 		abort();
 	}
 	put(v->pc, bytes, n);
@@ -523,21 +524,21 @@ static void emit_rdi(struct vcpu *v, const void *p)
 	emit_imm64(v, 0xbf, addr_of(p));
 }
 
-static void owe(struct vcpu *v, unsigned int vector, const void *ip,
-		__u64 dr6)
+static void expect(struct vcpu *v, unsigned int vector, const void *ip,
+		   __u64 dr6)
 {
-	if (v->n_owed == GUEST_LOG) {
-		fprintf(stderr, "# the guest owes too much\n");
+	if (v->n_expected == GUEST_LOG) {
+		fprintf(stderr, "# too many expected events\n");
 		abort();
 	}
-	v->owed[v->n_owed++] = (struct event){
+	v->expected[v->n_expected++] = (struct event){
 		.vector = vector, .ip = addr_of(ip), .dr6 = dr6,
 	};
 }
 
-static void owe_db(struct vcpu *v, unsigned int slots, const void *ip)
+static void expect_db(struct vcpu *v, unsigned int slots, const void *ip)
 {
-	owe(v, V_DB, ip, DR6_NONE | slots);
+	expect(v, V_DB, ip, DR6_NONE | slots);
 }
 
 static void *probe(struct vcpu *v, unsigned int n)
@@ -550,7 +551,7 @@ static void *data(struct vcpu *v, unsigned int offset)
 	return v->area + AT_DATA + offset;
 }
 
-/* Where a guest_get_dr() puts what it read */
+/* Where a guest_get_dr() stores the value */
 static __u64 *saved(struct vcpu *v, unsigned int n)
 {
 	return (__u64 *)(v->area + AT_SAVED) + n;
@@ -562,11 +563,11 @@ static void guest_reset_log(struct vcpu *v)
 	*(__u64 *)(v->area + AT_COUNT) = 0;
 }
 
-/* A new program, from its first instruction, with nothing owed */
+/* A new program, from its first instruction, with no event expected */
 static void guest_begin(struct vcpu *v)
 {
 	v->pc = v->area + AT_CODE;
-	v->n_owed = 0;
+	v->n_expected = 0;
 	guest_reset_log(v);
 }
 
@@ -583,7 +584,7 @@ static void guest_get_dr(struct vcpu *v, unsigned int n, __u64 *to)
 	INSN(v, 0x48, 0x89, 0x07);
 }
 
-/* Returns the instruction behind the store, where a data trap is reported */
+/* Returns the instruction after the store, where a data trap is reported */
 static void *guest_store(struct vcpu *v, void *at, unsigned int len,
 			 __u64 val)
 {
@@ -625,7 +626,7 @@ static void *guest_load(struct vcpu *v, void *at, unsigned int len)
 }
 
 /* call *%rax */
-static void guest_visit(struct vcpu *v, void *at)
+static void guest_call(struct vcpu *v, void *at)
 {
 	emit_rax(v, addr_of(at));
 	INSN(v, 0xff, 0xd0);
@@ -649,7 +650,7 @@ static void guest_wrmsr(struct vcpu *v, __u32 msr, __u32 low,
 	INSN(v, 0x0f, 0x30);
 }
 
-/* push ss, rsp, rflags, cs, rip; iretq: and goes on behind that, in ring 3 */
+/* push ss, rsp, rflags, cs, rip; iretq: continues after that, in ring 3 */
 static void guest_to_user(struct vcpu *v)
 {
 	INSN(v, 0x6a, SEL_DATA_USER);
@@ -699,33 +700,33 @@ static void guest_arm(struct vcpu *v, const struct bp *bp, unsigned int slots)
 	guest_set_dr(v, 7, dr7_of(bp, slots));
 }
 
-/* What trips this breakpoint; a trap is owed where it is armed as @slots */
-static void guest_touch(struct vcpu *v, const struct bp *bp, unsigned int slots)
+/* An access that hits this breakpoint; a trap is expected if armed in @slots */
+static void guest_access(struct vcpu *v, const struct bp *bp, unsigned int slots)
 {
 	void *ip = bp->addr;
 
 	if (v->user)
 		guest_to_user(v);
 	if (bp->type == BP_EXECUTE)
-		guest_visit(v, bp->addr);
+		guest_call(v, bp->addr);
 	else
 		ip = guest_store(v, bp->addr, bp->len, 0x1122334455667788ULL);
 	if (slots)
-		owe_db(v, slots, ip);
+		expect_db(v, slots, ip);
 	if (v->user)
 		guest_to_kernel(v);
 }
 
-static void guest_touch_all(struct vcpu *v, const struct bp *bp,
-			    unsigned int slots)
+static void guest_access_all(struct vcpu *v, const struct bp *bp,
+			     unsigned int slots)
 {
 	unsigned int i;
 
 	for (i = 0; i < DR_SLOTS; i++)
-		guest_touch(v, &bp[i], slots & 1 << i);
+		guest_access(v, &bp[i], slots & 1 << i);
 }
 
-/* Four breakpoints of every kind; @n moves them to other places and slots */
+/* Four breakpoints of all kinds; @n rotates addresses and slots */
 static void guest_set_of(struct vcpu *v, struct bp *bp, unsigned int n)
 {
 	struct bp all[DR_SLOTS] = {
@@ -740,23 +741,23 @@ static void guest_set_of(struct vcpu *v, struct bp *bp, unsigned int n)
 		bp[i] = all[(i + n) % DR_SLOTS];
 }
 
-/* ---- the picture of a failure ------------------------------------------- */
+/* ---- failure reports ------------------------------------------- */
 
-/* A test that goes on after a failure may fail thousands of times */
+/* A test that continues after a failure may fail thousands of times */
 #define MAX_PICTURES	3
 
-/* Rows of a picture, the last right one first */
+/* Rows of the report, the last right one first */
 #define MAX_ROWS	16
 
-/* The first exception that is not as owed; what is owed fits into the log */
+/* The first exception that is not the expected one; the log is large enough */
 static unsigned int first_wrong(const struct vcpu *v)
 {
 	const struct event *seen = (struct event *)(v->area + AT_LOG);
 	__u64 count = *(__u64 *)(v->area + AT_COUNT);
 	unsigned int n;
 
-	for (n = 0; n < v->n_owed && n < count; n++) {
-		const struct event *o = &v->owed[n], *s = &seen[n];
+	for (n = 0; n < v->n_expected && n < count; n++) {
+		const struct event *o = &v->expected[n], *s = &seen[n];
 
 		if (o->vector != s->vector || o->ip != s->ip ||
 		    (o->vector == V_DB && o->dr6 != s->dr6))
@@ -765,11 +766,12 @@ static unsigned int first_wrong(const struct vcpu *v)
 	return n;
 }
 
-static void __printf(2, 3) picture(struct vcpu *v, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3)))
+report(struct vcpu *v, const char *fmt, ...)
 {
 	const struct event *seen = (struct event *)(v->area + AT_LOG);
 	__u64 count = *(__u64 *)(v->area + AT_COUNT);
-	__u64 n, max = count > v->n_owed ? count : v->n_owed;
+	__u64 n, max = count > v->n_expected ? count : v->n_expected;
 	static unsigned int pictures;
 	struct kvm_debugregs d = {};
 	struct kvm_regs r = {};
@@ -803,19 +805,19 @@ static void __printf(2, 3) picture(struct vcpu *v, const char *fmt, ...)
 	else
 		printf("; this KVM counts no exits\n");
 	printf("#   host CPU %d; %s\n", sched_getcpu(), environment());
-	printf("#   exceptions in the guest: %u owed, %llu seen\n",
-	       v->n_owed, count);
+	printf("#   exceptions in the guest: %u expected, %llu seen\n",
+	       v->n_expected, count);
 	n = first_wrong(v);
 	if (n)
 		n--;
 	if (max > n + MAX_ROWS)
 		max = n + MAX_ROWS;
 	for (; n < max; n++) {
-		const struct event *o = &v->owed[n], *s = &seen[n];
+		const struct event *o = &v->expected[n], *s = &seen[n];
 
 		printf("#   %2llu:", n);
-		if (n < v->n_owed)
-			printf(" owed vector %llu ip %#llx DR6 %#llx;",
+		if (n < v->n_expected)
+			printf(" expected vector %llu ip %#llx DR6 %#llx;",
 			       o->vector,
 			       o->ip,
 			       o->dr6);
@@ -831,12 +833,12 @@ static void __printf(2, 3) picture(struct vcpu *v, const char *fmt, ...)
 	fflush(stdout);
 }
 
-/* ---- running it --------------------------------------------------------- */
+/* ---- execution --------------------------------------------------------- */
 
 /*
  * An instruction that exits for I/O is complete only when KVM_RUN is called
- * again (Documentation/virt/kvm/api.rst, kvm_run, KVM_EXIT_IO); this call does
- * that and does not enter the guest.
+ * again (Documentation/virt/kvm/api.rst, kvm_run, KVM_EXIT_IO); this call
+ * completes it and does not enter the guest.
  */
 static void complete_io(struct vcpu *v)
 {
@@ -858,7 +860,7 @@ static int guest_start(struct vcpu *v)
 	return ioctl(v->fd, KVM_SET_REGS, &r);
 }
 
-/* KVM_RUN; a signal may interrupt it, which means nothing */
+/* KVM_RUN; interruptions by signals are ignored */
 static int vcpu_run(struct vcpu *v)
 {
 	unsigned int i;
@@ -874,7 +876,7 @@ static int vcpu_run(struct vcpu *v)
 	return ret;
 }
 
-/* Until the guest says by that port that it is there, and by nothing else */
+/* Until the guest writes to that port, with no other exit */
 static bool run_to(struct vcpu *v, unsigned int port)
 {
 	int ret = vcpu_run(v);
@@ -882,8 +884,8 @@ static bool run_to(struct vcpu *v, unsigned int port)
 	if (!ret && v->run->exit_reason == KVM_EXIT_IO &&
 	    v->run->io.port == port)
 		return true;
-	picture(v, "the guest does not come to port %#x: KVM_RUN %d, %s", port,
-		ret, ret ? strerror(errno) : "another exit");
+	report(v, "the guest does not reach port %#x: KVM_RUN %d, %s", port,
+	       ret, ret ? strerror(errno) : "another exit");
 	return false;
 }
 
@@ -892,28 +894,28 @@ static bool guest_check(struct vcpu *v, const char *when)
 	__u64 count = *(__u64 *)(v->area + AT_COUNT);
 	unsigned int n = first_wrong(v);
 
-	if (n == v->n_owed && n == count)
+	if (n == v->n_expected && n == count)
 		return true;
-	picture(v, "%s: wrong from exception %u on", when, n);
+	report(v, "%s: wrong from exception %u on", when, n);
 	return false;
 }
 
-/* From its beginning to its one PORT_STEP */
+/* From the beginning of its program to the PORT_STEP at the end */
 static bool guest_run(struct vcpu *v, const char *what)
 {
 	if (guest_start(v)) {
-		picture(v, "KVM_SET_REGS: %s", strerror(errno));
+		report(v, "KVM_SET_REGS: %s", strerror(errno));
 		return false;
 	}
 	return run_to(v, PORT_STEP) && guest_check(v, what);
 }
 
 /*
- * Did the guest access its registers without an exit each?  The first access
- * exits, and so does the OUT at the end; other exits (timer interrupts of the
- * host) only add to the count, so that the fewest of several runs tell.  Where
- * nothing but the OUT ever exits, KVM either emulates MOV DR in software or the
- * CPU switches the registers by itself.
+ * Whether the guest accessed its registers without an exit for each.  The first
+ * access exits, and so does the OUT at the end; other exits (timer interrupts
+ * of the host) only add to the count, so the minimum of several runs is used.
+ * If only the OUT exits, KVM emulates MOV DR in software or the CPU switches
+ * the registers by itself.
  */
 static void forget_lazy(struct vcpu *v)
 {
@@ -934,19 +936,21 @@ static void note_lazy(struct vcpu *v, unsigned int dr_accesses)
 
 /*
  * Counting events on this thread, in user space only.  Each counts exactly the
- * accesses that were made to it: a trap of the guest's that went astray shows
- * as one too many, a register that was not loaded again as one too few.
+ * accesses that were made: a trap of the guest that arrives in the host is one
+ * too many, a register that was not loaded again one too few.
  */
 struct host {
 	struct bp bp[DR_SLOTS];
 	int fd[DR_SLOTS];
-	unsigned long owed[DR_SLOTS];
+	unsigned long expected[DR_SLOTS];
 	unsigned int n;
 };
 
 static unsigned long host_words[2][DR_SLOTS];
 
-/* Four of every kind, nowhere near the guest's; @n gives other places */
+/*
+ * Four of all kinds, not at the guest's addresses; @n selects other addresses
+ */
 static struct host host_set_of(unsigned int n)
 {
 	return (struct host){
@@ -981,7 +985,7 @@ static int host_open(const struct bp *bp)
 	};
 	int fd;
 
-	/* An execute breakpoint is as long as a long is in the kernel */
+	/* An execute breakpoint is as long as a long in the kernel */
 	if (bp->type == BP_EXECUTE)
 		attr.bp_len = 8;
 	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
@@ -1005,32 +1009,32 @@ static int host_arm(struct host *h)
 			return fd;
 		}
 		h->fd[h->n] = fd;
-		h->owed[h->n] = 0;
+		h->expected[h->n] = 0;
 	}
 	return 0;
 }
 
-/* One access to the place, from user space */
-static void touch_from_host(const struct bp *bp)
+/* One access to the address, from user space */
+static void access_from_host(const struct bp *bp)
 {
-	void (*visit)(void *, unsigned long) = bp->addr;
+	void (*call)(void *, unsigned long) = bp->addr;
 	unsigned long word;
 
 	if (bp->type == BP_EXECUTE)
-		visit(&word, 1);
+		call(&word, 1);
 	else if (bp->len == 1)
 		probe_store1(bp->addr, 1);
 	else
 		probe_store4(bp->addr, 1);
 }
 
-static void host_touch(struct host *h)
+static void host_access(struct host *h)
 {
 	unsigned int i;
 
 	for (i = 0; i < DR_SLOTS; i++) {
-		touch_from_host(&h->bp[i]);
-		h->owed[i]++;
+		access_from_host(&h->bp[i]);
+		h->expected[i]++;
 	}
 }
 
@@ -1043,12 +1047,12 @@ static bool host_check(struct host *h, const char *when)
 	for (i = 0; i < h->n; i++) {
 		if (read(h->fd[i], &n, sizeof(n)) != sizeof(n))
 			n = ~0ULL;
-		if (n == h->owed[i])
+		if (n == h->expected[i])
 			continue;
 		printf("# %s, on CPU %d: the host's breakpoint %u (type %u, len %u, at %p)\n",
 		       when, sched_getcpu(), i, h->bp[i].type, h->bp[i].len,
 		       h->bp[i].addr);
-		printf("#   %lu traps owed, %llu seen\n", h->owed[i], n);
+		printf("#   %lu traps expected, %llu seen\n", h->expected[i], n);
 		good = false;
 	}
 	fflush(stdout);
@@ -1056,9 +1060,9 @@ static bool host_check(struct host *h, const char *when)
 }
 
 /*
- * An execute breakpoint that nobody in the host owns is never stepped over: the
- * instruction traps for ever.  That is told by a second of this process's own
- * CPU time, which is time for millions of traps.
+ * An execute breakpoint that belongs to no event in the host is never passed:
+ * the instruction traps for ever.  It is detected by a second of this process's
+ * own CPU time, which is enough for millions of traps.
  */
 static sigjmp_buf out_of_loop;
 
@@ -1068,7 +1072,7 @@ static void leave_loop(int sig)
 	siglongjmp(out_of_loop, 1);
 }
 
-static bool touch_ends(const struct bp *bp)
+static bool access_ends(const struct bp *bp)
 {
 	struct sigaction sa = { .sa_handler = leave_loop };
 	struct sigevent ev = {
@@ -1085,7 +1089,7 @@ static bool touch_ends(const struct bp *bp)
 		ends = false;
 	} else {
 		timer_settime(timer, 0, &second, NULL);
-		touch_from_host(bp);
+		access_from_host(bp);
 		ends = true;
 	}
 	timer_delete(timer);
@@ -1095,14 +1099,14 @@ static bool touch_ends(const struct bp *bp)
 	return ends;
 }
 
-/* A thread that arms breakpoints of its own and trips them; on CPU *arg */
+/* A thread that arms and hits breakpoints of its own; on CPU *arg */
 static void *armed_thread(void *arg)
 {
 	struct host h = host_set_of(1);
 	bool good = !pin_to_cpu(0, *(int *)arg) && !host_arm(&h);
 
 	if (good) {
-		host_touch(&h);
+		host_access(&h);
 		good = host_check(&h, "another thread");
 	}
 	host_disarm(&h);
@@ -1123,29 +1127,29 @@ static bool run_armed_thread(int cpu)
 /* ---- the tests ---------------------------------------------------------- */
 
 /*
- * A VM with one vCPU that has proved able to run one instruction.  Whatever
- * stands in the way of that is a reason to skip, and is named.
- *
- * Returns false where the test is skipped and has to return.
+ * A VM with one vCPU that was able to run one instruction.  Any obstacle to
+ * that skips the test, with its name.
  */
 #define LAZY_READS	32
 #define LAZY_RUNS	5
 
-static bool may_use(struct __test_metadata *_metadata, struct vcpu *v,
-		    const char *failed)
+static void skip_if_kvm_unusable(struct __test_metadata *_metadata,
+				 struct vcpu *v, const char *failed)
 {
 	unsigned int i;
 
-	if (failed)
-		SKIP(return false, "no usable KVM: %s: %s", failed,
-		     strerror(errno));
+	if (failed) {
+		TH_LOG("%s: %s", failed, strerror(errno));
+		SKIP(_exit(EXIT_SKIPPED), "no usable KVM");
+	}
 	/*
-	 * As packaged, QEMU's SVM loses its own breakpoints at VMRUN and #VMEXIT,
-	 * and then the whole machine hangs.  Who has mended it says so.
+	 * As packaged, QEMU's SVM loses its own breakpoints at VMRUN and
+	 * #VMEXIT, and then the whole machine hangs.  An environment variable
+	 * states that it is fixed.
 	 */
 	if (environment_is_tcg() && !getenv("HW_BREAKPOINT_TCG_SVM"))
-		SKIP(return false,
-		     "QEMU's emulated SVM hangs on debug registers (HW_BREAKPOINT_TCG_SVM=1 if yours is mended)");
+		SKIP(_exit(EXIT_SKIPPED),
+		     "QEMU's emulated SVM hangs on debug registers (HW_BREAKPOINT_TCG_SVM=1 if fixed)");
 	guest_begin(v);
 	guest_out(v, PORT_STEP);
 	for (i = 0; i < LAZY_RUNS * LAZY_READS; i++) {
@@ -1153,41 +1157,42 @@ static bool may_use(struct __test_metadata *_metadata, struct vcpu *v,
 		if (i % LAZY_READS == LAZY_READS - 1)
 			guest_out(v, PORT_STEP);
 	}
-	if (guest_start(v) || vcpu_run(v))
-		SKIP(return false, "no usable KVM: KVM_RUN: %s",
-		     strerror(errno));
-	if (v->run->exit_reason != KVM_EXIT_IO)
-		SKIP(return false,
-		     "no usable KVM: the guest's first instruction ends in exit reason %u",
-		     v->run->exit_reason);
+	if (guest_start(v) || vcpu_run(v)) {
+		TH_LOG("KVM_RUN: %s", strerror(errno));
+		SKIP(_exit(EXIT_SKIPPED), "no usable KVM");
+	}
+	if (v->run->exit_reason != KVM_EXIT_IO) {
+		TH_LOG("the guest's first instruction causes exit reason %u",
+		       v->run->exit_reason);
+		SKIP(_exit(EXIT_SKIPPED), "no usable KVM");
+	}
 
-	/* From here on nothing is an excuse, and only what is found is noted */
+	/* From here on nothing is skipped; the result is only noted */
 	forget_lazy(v);
 	for (i = 0; i < LAZY_RUNS; i++) {
 		ASSERT_TRUE(run_to(v, PORT_STEP));
 		note_lazy(v, LAZY_READS);
 	}
-	return true;
 }
 
-static bool open_guest(struct __test_metadata *_metadata, struct vm *vm,
+static void open_guest(struct __test_metadata *_metadata, struct vm *vm,
 		       struct vcpu *v, bool irqchip)
 {
 	const char *failed = vm_create(vm, 0, irqchip);
 
 	if (!failed)
 		failed = vcpu_create(v, vm, 0);
-	return may_use(_metadata, v, failed);
+	skip_if_kvm_unusable(_metadata, v, failed);
 }
 
-/* perf refused is the environment's business; anything else is a failure */
-static bool arm(struct __test_metadata *_metadata, struct host *h)
+/* perf may be refused by the environment; any other error is a failure */
+static void arm_host(struct __test_metadata *_metadata, struct host *h)
 {
-	return may_go_on(_metadata, host_arm(h), "perf_event_open");
+	skip_if_refused(_metadata, host_arm(h), "perf_event_open");
 }
 
-/* Stay on one CPU: where the guest ran and the host's traps come is the point */
-static int stay(void)
+/* Stay on one CPU, on which the guest ran and the host's traps are made */
+static int pin_to_current_cpu(void)
 {
 	int cpu = sched_getcpu();
 
@@ -1202,8 +1207,7 @@ FIXTURE(guest) {
 
 FIXTURE_SETUP(guest)
 {
-	if (!open_guest(_metadata, &self->vm, &self->v, false))
-		return;
+	open_guest(_metadata, &self->vm, &self->v, false);
 	guest_set_of(&self->v, self->bp, 0);
 	guest_begin(&self->v);
 }
@@ -1216,8 +1220,8 @@ FIXTURE_TEARDOWN(guest)
 
 /*
  * After reset DR0-DR3 are 0, DR6 ffff0ff0h and DR7 400h (SDM vol. 3A, "IA-32
- * and Intel 64 Processor States Following Power-up, Reset, or INIT").  KVM once
- * left what had been there: ae561edeb421.
+ * and Intel 64 Processor States Following Power-up, Reset, or INIT").
+ * Regression test for ae561edeb421, before which KVM kept the old values.
  */
 TEST_F(guest, initial_values)
 {
@@ -1244,9 +1248,9 @@ TEST_F(guest, initial_values)
 }
 
 /*
- * What the guest wrote it reads, without an exit in between and after one, and
- * KVM_GET_DEBUGREGS tells the same.  Addresses that a process could never use
- * are as good as any; DR7 has no slot enabled.
+ * The guest reads what it has written, without an exit in between and after
+ * one, and KVM_GET_DEBUGREGS returns the same.  Addresses that a process cannot
+ * use are valid as well; DR7 has no slot enabled.
  */
 TEST_F(guest, reads_back)
 {
@@ -1294,9 +1298,8 @@ TEST_F(guest, reads_back)
 }
 
 /*
- * Whether the guest may write its registers without an exit each is KVM's
- * choice; everything below about stale registers is only worth something where
- * it does.
+ * Whether the guest may write its registers without an exit for each is KVM's
+ * choice; the tests for stale registers below only test that path if it does.
  */
 TEST_F(guest, lazy_path_is_taken)
 {
@@ -1304,7 +1307,7 @@ TEST_F(guest, lazy_path_is_taken)
 	unsigned int i;
 
 	if (v->exits_at < 0)
-		SKIP(return, "this KVM counts no exits: the lazy path cannot be told");
+		SKIP(return, "this KVM does not count exits");
 	for (i = 0; i < 100; i++)
 		guest_set_dr(v, i % DR_SLOTS, 0x1000 * i);
 	guest_out(v, PORT_STEP);
@@ -1314,9 +1317,8 @@ TEST_F(guest, lazy_path_is_taken)
 		note_lazy(v, 100);
 	}
 	if (!v->lazy)
-		SKIP(return, "never taken: %llu exits for 100 writes and an OUT",
-		     v->fewest);
-	TH_LOG("taken: %llu exits for 100 writes and an OUT", v->fewest);
+		SKIP(return, "the lazy path is never taken");
+	TH_LOG("the lazy path is taken: %llu exits for 100 writes and an OUT", v->fewest);
 }
 
 /* Several in one stop: both bits, one trap */
@@ -1327,12 +1329,12 @@ TEST_F(guest, two_slots_on_one_store)
 		{ BP_WRITE, 4, data(v, 0) }, { BP_WRITE, 1, data(v, 8) },
 		{ BP_RW, 4, data(v, 0) }, { BP_RW, 1, data(v, 16) },
 	};
-	void *behind;
+	void *after;
 
 	guest_arm(v, bp, DR_SLOTS_ALL);
-	behind = guest_store(v, data(v, 0), 4, 1);
-	owe_db(v, 5, behind);
-	guest_touch(v, &bp[1], 2);
+	after = guest_store(v, data(v, 0), 4, 1);
+	expect_db(v, 5, after);
+	guest_access(v, &bp[1], 2);
 	guest_out(v, PORT_STEP);
 	ASSERT_TRUE(guest_run(v, "two slots on one store"));
 }
@@ -1347,9 +1349,9 @@ TEST_F(guest, four_slots)
 		guest_set_of(v, self->bp, n);
 		guest_arm(v, self->bp, DR_SLOTS_ALL);
 		for (times = 0; times < 3; times++)
-			guest_touch_all(v, self->bp, DR_SLOTS_ALL);
+			guest_access_all(v, self->bp, DR_SLOTS_ALL);
 		guest_arm(v, self->bp, 5);
-		guest_touch_all(v, self->bp, 5);
+		guest_access_all(v, self->bp, 5);
 		guest_out(v, PORT_STEP);
 		ASSERT_TRUE(guest_run(v, "four slots"));
 	}
@@ -1357,8 +1359,8 @@ TEST_F(guest, four_slots)
 
 /*
  * General detect: with DR7.GD set, an access to a debug register traps before
- * it is done, with BD in DR6, and GD is cleared so that the handler can use
- * them (SDM vol. 3B, "General-Detect Exception Condition").
+ * it is done, with BD in DR6, and GD is cleared so that the handler can use the
+ * registers (SDM vol. 3B, "General-Detect Exception Condition").
  */
 TEST_F(guest, general_detect)
 {
@@ -1367,7 +1369,7 @@ TEST_F(guest, general_detect)
 	guest_set_dr(v, 0, 0x1000);
 	guest_set_dr(v, 7, GUEST_DR7_NONE | DR7_GD);
 	emit_rax(v, 0x2000);
-	owe(v, V_DB, v->pc, DR6_NONE | DR6_BD);
+	expect(v, V_DB, v->pc, DR6_NONE | DR6_BD);
 	INSN(v, 0x0f, 0x23, 0xc0);	/* mov %rax, %dr0 */
 	guest_get_dr(v, 0, saved(v, 0));
 	guest_get_dr(v, 7, saved(v, 1));
@@ -1417,7 +1419,7 @@ FIXTURE_TEARDOWN(guest_slot)
 	vm_destroy(&self->vm);
 }
 
-/* The place itself, and as the negative control its neighbours */
+/* The address itself, and as the negative control its neighbours */
 TEST_F(guest_slot, execute)
 {
 	struct vcpu *v = &self->v;
@@ -1429,10 +1431,10 @@ TEST_F(guest_slot, execute)
 	guest_begin(v);
 	guest_arm(v, bp, 1 << slot);
 	for (i = 0; i < 3; i++) {
-		guest_touch(v, &(struct bp){ BP_EXECUTE, 1, probe(v, 0) }, 0);
-		guest_touch(v, &bp[slot], 1 << slot);
-		guest_touch(v, &(struct bp){ BP_EXECUTE, 1, probe(v, 2) }, 0);
-		/* Data accesses to the instruction are none of its business */
+		guest_access(v, &(struct bp){ BP_EXECUTE, 1, probe(v, 0) }, 0);
+		guest_access(v, &bp[slot], 1 << slot);
+		guest_access(v, &(struct bp){ BP_EXECUTE, 1, probe(v, 2) }, 0);
+		/* Data accesses to the instruction do not trap */
 		guest_load(v, probe(v, 1), 1);
 	}
 	guest_out(v, PORT_STEP);
@@ -1460,13 +1462,13 @@ static bool data_matrix(struct vcpu *v, unsigned int slot, enum bp_type type)
 			void *ip = guest_store(v, watched + at - 1, 1, at);
 
 			if (inside)
-				owe_db(v, 1 << slot, ip);
+				expect_db(v, 1 << slot, ip);
 			ip = guest_load(v, watched + at - 1, 1);
 			if (inside && type == BP_RW)
-				owe_db(v, 1 << slot, ip);
+				expect_db(v, 1 << slot, ip);
 		}
 		/* An access that is wider than what is watched */
-		owe_db(v, 1 << slot, guest_store(v, watched, 8, 0));
+		expect_db(v, 1 << slot, guest_store(v, watched, 8, 0));
 		if (v->user)
 			guest_to_kernel(v);
 		guest_out(v, PORT_STEP);
@@ -1490,7 +1492,7 @@ TEST_F(guest_slot, read_write)
 
 /* ---- after the guest has written its registers without an exit ---------- */
 
-enum move {
+enum host_move {
 	MOVE_SAME	= 1 << 0,
 	MOVE_OTHER	= 1 << 1,
 	MOVE_SLEEP	= 1 << 2,
@@ -1569,15 +1571,13 @@ FIXTURE_SETUP(after_exit)
 	self->n_cpus = allowed_cpus(self->cpus, 2);
 	ASSERT_LT(0, self->n_cpus);
 	if ((moves & MOVE_CPU) && self->n_cpus < 2)
-		SKIP(return, "one CPU only: nowhere to move to");
+		SKIP(return, "one CPU only");
 	ASSERT_EQ(0, pin_to_cpu(0, self->cpus[0]));
-	if (!open_guest(_metadata, &self->vm, &self->v, false))
-		return;
+	open_guest(_metadata, &self->vm, &self->v, false);
 	self->v.user = variant->user;
 	if (moves & (MOVE_SAME | MOVE_OTHER)) {
 		self->host = host_set_of(0);
-		if (!arm(_metadata, &self->host))
-			return;
+		arm_host(_metadata, &self->host);
 		host_disarm(&self->host);
 	}
 }
@@ -1590,8 +1590,9 @@ FIXTURE_TEARDOWN(after_exit)
 }
 
 /*
- * KVM_GET_DEBUGREGS after an exit must tell what the guest wrote without one;
- * putting it back must change nothing, and other values must not stick.
+ * KVM_GET_DEBUGREGS after an exit must return what the guest has written
+ * without one; writing it back must change nothing, and other values must not
+ * persist.
  */
 static bool debugregs_round_trip(struct vcpu *v, const struct bp *bp)
 {
@@ -1606,34 +1607,34 @@ static bool debugregs_round_trip(struct vcpu *v, const struct bp *bp)
 		    d.db[2] != addr_of(bp[2].addr) ||
 		    d.db[3] != addr_of(bp[3].addr) || d.dr6 != DR6_NONE ||
 		    d.dr7 != dr7_of(bp, DR_SLOTS_ALL)) {
-			picture(v, "KVM_GET_DEBUGREGS is not what the guest wrote, DR7 %#llx",
-				dr7_of(bp, DR_SLOTS_ALL));
+			report(v, "KVM_GET_DEBUGREGS is not what the guest wrote, DR7 %#llx",
+			       dr7_of(bp, DR_SLOTS_ALL));
 			return false;
 		}
 		if (ioctl(v->fd, KVM_SET_DEBUGREGS, &other) ||
 		    ioctl(v->fd, KVM_SET_DEBUGREGS, &d)) {
-			picture(v, "KVM_SET_DEBUGREGS: %s", strerror(errno));
+			report(v, "KVM_SET_DEBUGREGS: %s", strerror(errno));
 			return false;
 		}
 	}
 	return true;
 }
 
-static void make_moves(struct __test_metadata *_metadata, struct vcpu *v,
-		       const struct bp *bp, struct host *host, const int *cpus,
+static void make_host_moves(struct __test_metadata *_metadata, struct vcpu *v,
+			    const struct bp *bp, struct host *host, const int *cpus,
 		       unsigned int moves)
 {
 	static const struct timespec nap = { .tv_nsec = 1000000 };
 	int cpu = sched_getcpu();
 	int other = cpu == cpus[0] ? cpus[1] : cpus[0];
 
-	/* First, because it makes KVM load the guest's registers anew */
+	/* First, because it makes KVM load the guest's registers again */
 	if (moves & MOVE_IOCTL)
 		EXPECT_TRUE(debugregs_round_trip(v, bp));
 	if (moves & MOVE_SAME) {
 		*host = host_set_of(0);
 		ASSERT_EQ(0, host_arm(host));
-		host_touch(host);
+		host_access(host);
 		EXPECT_TRUE(host_check(host, "armed after the exit"));
 	}
 	if (moves & MOVE_OTHER)
@@ -1641,7 +1642,7 @@ static void make_moves(struct __test_metadata *_metadata, struct vcpu *v,
 	if (moves & MOVE_SLEEP)
 		nanosleep(&nap, NULL);
 	if (moves & MOVE_CPU) {
-		/* Where somebody else's registers are still in the CPU */
+		/* While registers of another thread are still in the CPU */
 		EXPECT_TRUE(run_armed_thread(other));
 		ASSERT_EQ(0, pin_to_cpu(0, other));
 		ASSERT_EQ(other, sched_getcpu());
@@ -1650,10 +1651,10 @@ static void make_moves(struct __test_metadata *_metadata, struct vcpu *v,
 
 /*
  * Regression test for 70e4da7a8ff6 and 172b2386ed16.  No handler runs and no
- * debug register is accessed between the exit and the first touch, so nothing
- * mends by chance what the exit left behind.  Each slot is the first in turn.
+ * debug register is accessed between the exit and the first access, so that
+ * nothing repairs stale registers by chance.  Each slot is the first in turn.
  */
-TEST_F(after_exit, next_trap_comes)
+TEST_F(after_exit, next_access_traps)
 {
 	struct vcpu *v = &self->v;
 	unsigned int round, exit, i;
@@ -1668,7 +1669,7 @@ TEST_F(after_exit, next_trap_comes)
 			for (i = 0; i < DR_SLOTS; i++) {
 				unsigned int slot = (round + i) % DR_SLOTS;
 
-				guest_touch(v, &self->bp[slot], 1 << slot);
+				guest_access(v, &self->bp[slot], 1 << slot);
 			}
 			guest_out(v, PORT_STEP);
 		}
@@ -1678,15 +1679,15 @@ TEST_F(after_exit, next_trap_comes)
 		ASSERT_TRUE(run_to(v, PORT_STEP));
 		note_lazy(v, 6);
 		for (exit = 0; exit < variant->exits; exit++) {
-			make_moves(_metadata, v, self->bp, &self->host,
-				   self->cpus, variant->moves[exit]);
+			make_host_moves(_metadata, v, self->bp, &self->host,
+					self->cpus, variant->moves[exit]);
 			ASSERT_TRUE(run_to(v, PORT_STEP));
 
-			/* Nor has the host lost anything by the guest's run */
+			/* And the host has lost nothing by the guest's run */
 			if (self->host.n) {
 				EXPECT_TRUE(host_check(&self->host,
 						       "guest has run"));
-				host_touch(&self->host);
+				host_access(&self->host);
 				EXPECT_TRUE(host_check(&self->host,
 						       "back in the host"));
 			}
@@ -1697,10 +1698,10 @@ TEST_F(after_exit, next_trap_comes)
 	}
 
 	if (v->exits_at >= 0 && !v->lazy)
-		SKIP(return, "all traps came, but the guest never took the lazy path");
+		SKIP(return, "all traps arrived, but the guest never took the lazy path");
 }
 
-/* ---- the vCPU thread is armed all the time ------------------------------ */
+/* ---- the vCPU thread is always armed ------------------------------ */
 
 FIXTURE(armed_host) {
 	struct vm vm;
@@ -1727,14 +1728,12 @@ FIXTURE_SETUP(armed_host)
 	self->n_cpus = allowed_cpus(self->cpus, 2);
 	ASSERT_LT(0, self->n_cpus);
 	if (variant->n_cpus > self->n_cpus)
-		SKIP(return, "one CPU only: nowhere to move to");
+		SKIP(return, "one CPU only");
 	ASSERT_EQ(0, pin_to_cpu(0, self->cpus[0]));
-	if (!open_guest(_metadata, &self->vm, &self->v, false))
-		return;
+	open_guest(_metadata, &self->vm, &self->v, false);
 	self->v.user = variant->user;
 	self->host = host_set_of(0);
-	if (!arm(_metadata, &self->host))
-		return;
+	arm_host(_metadata, &self->host);
 	guest_set_of(&self->v, self->bp, 0);
 }
 
@@ -1746,7 +1745,7 @@ FIXTURE_TEARDOWN(armed_host)
 }
 
 /* At every exit the host's registers are loaded, and none of the guest's is */
-TEST_F(armed_host, both_trap)
+TEST_F(armed_host, host_and_guest_trap)
 {
 	struct vcpu *v = &self->v;
 	unsigned int round, i;
@@ -1756,17 +1755,17 @@ TEST_F(armed_host, both_trap)
 		guest_arm(v, self->bp, DR_SLOTS_ALL);
 		for (i = 0; i < DR_SLOTS; i++) {
 			guest_out(v, PORT_STEP);
-			guest_touch(v, &self->bp[i], 1 << i);
+			guest_access(v, &self->bp[i], 1 << i);
 		}
 		guest_out(v, PORT_STEP);
 		ASSERT_EQ(0, guest_start(v));
 		for (i = 0; i < DR_SLOTS + 1; i++) {
 			ASSERT_TRUE(run_to(v, PORT_STEP));
-			host_touch(&self->host);
+			host_access(&self->host);
 			ASSERT_EQ(0, pin_to_cpu(0, self->cpus[i % variant->n_cpus]));
 		}
-		ASSERT_TRUE(guest_check(v, "beside an armed host"));
-		ASSERT_TRUE(host_check(&self->host, "beside an armed guest"));
+		ASSERT_TRUE(guest_check(v, "with an armed host"));
+		ASSERT_TRUE(host_check(&self->host, "with an armed guest"));
 	}
 }
 
@@ -1781,9 +1780,8 @@ FIXTURE(same_address) {
 
 FIXTURE_SETUP(same_address)
 {
-	ASSERT_LE(0, stay());
-	if (!open_guest(_metadata, &self->vm, &self->v, false))
-		return;
+	ASSERT_LE(0, pin_to_current_cpu());
+	open_guest(_metadata, &self->vm, &self->v, false);
 	guest_set_of(&self->v, self->bp, 0);
 	guest_begin(&self->v);
 }
@@ -1795,35 +1793,34 @@ FIXTURE_TEARDOWN(same_address)
 	vm_destroy(&self->vm);
 }
 
-/* Addresses in DR0-DR3 mean nothing while DR7 enables none of them */
+/* Addresses in DR0-DR3 have no effect while DR7 enables none of them */
 TEST_F(same_address, disabled_in_guest_armed_in_host)
 {
 	struct vcpu *v = &self->v;
 	unsigned int round;
 
 	memcpy(self->host.bp, self->bp, sizeof(self->bp));
-	if (!arm(_metadata, &self->host))
-		return;
+	arm_host(_metadata, &self->host);
 	guest_arm(v, self->bp, 0);
 	guest_set_dr(v, 7, dr7_of(self->bp, DR_SLOTS_ALL) & ~0xffULL);
 	guest_out(v, PORT_STEP);
-	guest_touch_all(v, self->bp, 0);
+	guest_access_all(v, self->bp, 0);
 	guest_out(v, PORT_STEP);
 	for (round = 0; round < 20; round++) {
 		ASSERT_EQ(0, guest_start(v));
 		ASSERT_TRUE(run_to(v, PORT_STEP));
-		host_touch(&self->host);
+		host_access(&self->host);
 		ASSERT_TRUE(run_to(v, PORT_STEP));
 		ASSERT_TRUE(guest_check(v, "the host's traps in the guest"));
-		host_touch(&self->host);
+		host_access(&self->host);
 		ASSERT_TRUE(host_check(&self->host,
-				       "the guest touched the same places"));
+				       "the guest accessed the same addresses"));
 	}
 }
 
 /*
- * Nothing is armed in the host: whatever traps here, because the guest's DR7
- * was left active, has no owner.  A data access is then passed over in silence
+ * Nothing is armed in the host: a trap here, because the guest's DR7 was left
+ * active, belongs to no event.  A data access is then silently ignored
  * (hw_breakpoint_handler() finds no event), an instruction traps for ever.
  */
 TEST_F(same_address, armed_in_guest_alone)
@@ -1836,26 +1833,26 @@ TEST_F(same_address, armed_in_guest_alone)
 		guest_begin(v);
 		guest_arm(v, self->bp, DR_SLOTS_ALL);
 		guest_out(v, PORT_STEP);
-		guest_touch_all(v, self->bp, DR_SLOTS_ALL);
+		guest_access_all(v, self->bp, DR_SLOTS_ALL);
 		guest_out(v, PORT_STEP);
 		ASSERT_EQ(0, guest_start(v));
 		ASSERT_TRUE(run_to(v, PORT_STEP));
 		for (i = 0; i < DR_SLOTS; i++) {
-			ASSERT_TRUE(touch_ends(&self->bp[i])) {
+			ASSERT_TRUE(access_ends(&self->bp[i])) {
 				TH_LOG("slot %u", i);
 			}
 		}
 		ASSERT_TRUE(run_to(v, PORT_STEP));
 		ASSERT_TRUE(guest_check(v, "after the host's accesses"));
 		for (i = 0; i < DR_SLOTS; i++) {
-			ASSERT_TRUE(touch_ends(&self->bp[i])) {
+			ASSERT_TRUE(access_ends(&self->bp[i])) {
 				TH_LOG("slot %u", i);
 			}
 		}
 	}
 }
 
-/* Each armed, in all four slots, at places that both touch */
+/* Both are armed, in all four slots, at addresses that both access */
 TEST_F(same_address, armed_in_both_differently)
 {
 	struct vcpu *v = &self->v;
@@ -1865,12 +1862,11 @@ TEST_F(same_address, armed_in_both_differently)
 	guest_set_of(v, both[0], 0);
 	guest_set_of(v, both[1], 2);
 	memcpy(self->host.bp, both[1], sizeof(both[1]));
-	if (!arm(_metadata, &self->host))
-		return;
+	arm_host(_metadata, &self->host);
 	guest_arm(v, both[0], DR_SLOTS_ALL);
 	guest_out(v, PORT_STEP);
-	guest_touch_all(v, both[1], 0);
-	guest_touch_all(v, both[0], DR_SLOTS_ALL);
+	guest_access_all(v, both[1], 0);
+	guest_access_all(v, both[0], DR_SLOTS_ALL);
 	guest_out(v, PORT_STEP);
 	for (round = 0; round < 20; round++) {
 		ASSERT_EQ(0, guest_start(v));
@@ -1880,20 +1876,20 @@ TEST_F(same_address, armed_in_both_differently)
 
 			ASSERT_TRUE(run_to(v, PORT_STEP));
 			for (slot = 0; slot < DR_SLOTS; slot++)
-				touch_from_host(&both[0][slot]);
-			host_touch(&self->host);
+				access_from_host(&both[0][slot]);
+			host_access(&self->host);
 		}
-		ASSERT_TRUE(guest_check(v, "beside the host's"));
-		ASSERT_TRUE(host_check(&self->host, "beside the guest's"));
+		ASSERT_TRUE(guest_check(v, "with the host armed"));
+		ASSERT_TRUE(host_check(&self->host, "with the guest armed"));
 	}
 }
 
 /*
- * DR6 is never cleared by the CPU.  Bits that the guest left in it must not make
- * the host blame other slots, and bits that the host's traps left must not be
- * read by the guest.
+ * DR6 is never cleared by the CPU.  Bits that the guest left in it must not be
+ * taken for the host's slots, and bits of the host's traps must not be read by
+ * the guest.
  */
-TEST_F(same_address, dr6_stays_apart)
+TEST_F(same_address, dr6_stays_separate)
 {
 	struct vcpu *v = &self->v;
 	enum { PATTERNS = 5 };
@@ -1901,8 +1897,7 @@ TEST_F(same_address, dr6_stays_apart)
 	unsigned int i, slot;
 
 	self->host = host_set_of(0);
-	if (!arm(_metadata, &self->host))
-		return;
+	arm_host(_metadata, &self->host);
 	for (i = 0; i < PATTERNS; i++) {
 		guest_begin(v);
 		guest_arm(v, self->bp, DR_SLOTS_ALL);
@@ -1911,13 +1906,13 @@ TEST_F(same_address, dr6_stays_apart)
 		guest_get_dr(v, 6, saved(v, 0));
 		guest_set_dr(v, 6, DR6_NONE);
 		guest_out(v, PORT_STEP);
-		guest_touch_all(v, self->bp, DR_SLOTS_ALL);
+		guest_access_all(v, self->bp, DR_SLOTS_ALL);
 		guest_out(v, PORT_STEP);
 		ASSERT_EQ(0, guest_start(v));
 		for (slot = 0; slot < 3; slot++) {
 			ASSERT_TRUE(run_to(v, PORT_STEP));
-			touch_from_host(&self->host.bp[slot]);
-			self->host.owed[slot]++;
+			access_from_host(&self->host.bp[slot]);
+			self->host.expected[slot]++;
 			ASSERT_TRUE(host_check(&self->host,
 					       "with DR6 bits of the guest's"));
 		}
@@ -1939,8 +1934,7 @@ FIXTURE(fast_path) {
 
 FIXTURE_SETUP(fast_path)
 {
-	if (!open_guest(_metadata, &self->vm, &self->v, true))
-		return;
+	open_guest(_metadata, &self->vm, &self->v, true);
 	guest_set_of(&self->v, self->bp, 0);
 	guest_begin(&self->v);
 }
@@ -1954,8 +1948,8 @@ FIXTURE_TEARDOWN(fast_path)
 /*
  * Regression test for c2fee09fc167.  An inter-processor interrupt to a CPU that
  * does not exist is the cheapest exit that KVM handles without leaving its run
- * loop.  DR6, written without an exit just before, was loaded anew from what
- * KVM had last seen; the handler of a #DB then read no slot at all.
+ * loop.  DR6, written without an exit just before, was loaded from KVM's stale
+ * copy; the handler of a #DB then read no slot at all.
  */
 TEST_F(fast_path, dr6_survives)
 {
@@ -1974,7 +1968,7 @@ TEST_F(fast_path, dr6_survives)
 		EXPECT_EQ(DR6_NONE | i, *saved(v, i));
 }
 
-TEST_F(fast_path, traps_come_between)
+TEST_F(fast_path, accesses_between_trap)
 {
 	struct vcpu *v = &self->v;
 	unsigned int i;
@@ -1982,7 +1976,7 @@ TEST_F(fast_path, traps_come_between)
 	guest_arm(v, self->bp, DR_SLOTS_ALL);
 	for (i = 0; i < 8; i++) {
 		guest_wrmsr(v, X2APIC_ICR, 0x4000 | V_IRQ, NOBODY);
-		guest_touch(v, &self->bp[i % DR_SLOTS], 1 << i % DR_SLOTS);
+		guest_access(v, &self->bp[i % DR_SLOTS], 1 << i % DR_SLOTS);
 		guest_wrmsr(v, X2APIC_ICR, 0x4000 | V_IRQ, NOBODY);
 	}
 	guest_out(v, PORT_STEP);
@@ -2005,7 +1999,7 @@ FIXTURE_SETUP(one_cpu)
 	const char *failed = NULL;
 	unsigned int i;
 
-	self->cpu = stay();
+	self->cpu = pin_to_current_cpu();
 	ASSERT_LE(0, self->cpu);
 	for (i = 0; i < 2 && !failed; i++)
 		failed = vm_create(&self->vm[i], i, false);
@@ -2016,15 +2010,14 @@ FIXTURE_SETUP(one_cpu)
 		struct bp bp[DR_SLOTS];
 		const __u8 *again;
 
-		if (!may_use(_metadata, v, failed))
-			return;
-		/* Arm once, then again and again: trap, exit */
+		skip_if_kvm_unusable(_metadata, v, failed);
+		/* Arm once, then repeatedly: trap, exit */
 		guest_set_of(v, bp, i);
 		guest_begin(v);
 		guest_arm(v, bp, DR_SLOTS_ALL);
 		guest_out(v, PORT_STEP);
 		again = v->pc;
-		guest_touch_all(v, bp, DR_SLOTS_ALL);
+		guest_access_all(v, bp, DR_SLOTS_ALL);
 		guest_out(v, PORT_STEP);
 		guest_jump(v, again);
 		ASSERT_EQ(0, guest_start(v));
@@ -2047,7 +2040,7 @@ static bool one_round(struct vcpu *v, unsigned int round)
 
 	if (!run_to(v, PORT_STEP))
 		return false;
-	/* The first exit comes after arming, with nothing owed yet */
+	/* The first exit follows arming, with no trap expected yet */
 	if (!round)
 		return true;
 	snprintf(what, sizeof(what), "round %u", round);
@@ -2057,8 +2050,8 @@ static bool one_round(struct vcpu *v, unsigned int round)
 	return true;
 }
 
-/* One thread runs them in turn: every entry finds another's registers */
-TEST_F(one_cpu, in_turn)
+/* One thread runs them in turn: every entry finds another vCPU's registers */
+TEST_F(one_cpu, vcpus_in_turn)
 {
 	unsigned int round, i;
 
@@ -2071,45 +2064,44 @@ TEST_F(one_cpu, in_turn)
 }
 
 /* The same, and the thread itself is armed */
-TEST_F(one_cpu, in_turn_beside_host)
+TEST_F(one_cpu, vcpus_in_turn_with_armed_host)
 {
 	struct host h = host_set_of(0);
 	unsigned int round, i;
 
-	if (!arm(_metadata, &h))
-		return;
+	arm_host(_metadata, &h);
 	for (round = 0; round < ROUNDS / 4; round++) {
 		for (i = 0; i < N_VCPUS; i++) {
 			ASSERT_TRUE(one_round(&self->v[i], round));
-			host_touch(&h);
+			host_access(&h);
 		}
-		ASSERT_TRUE(host_check(&h, "beside four vCPUs"));
+		ASSERT_TRUE(host_check(&h, "with four vCPUs"));
 	}
 	host_disarm(&h);
 }
 
 /*
- * Each on a thread of its own, handing on to the next: every hand-over is a
- * context switch of the host's.
+ * Each on its own thread, passing the turn to the next: every turn is a context
+ * switch of the host.
  */
 struct runner {
 	struct vcpu *v;
 	int cpu;
-	sem_t turn;
+	sem_t token;
 	sem_t *done;
 	bool good;
 };
 
-static void *run_in_turn(void *arg)
+static void *run_vcpus_in_turn(void *arg)
 {
 	struct runner *r = arg;
 	unsigned int round;
 
 	r->good = !pin_to_cpu(0, r->cpu);
 	for (round = 0; round < ROUNDS; round++) {
-		while (sem_wait(&r->turn))
+		while (sem_wait(&r->token))
 			;
-		/* Keep in step even when all is lost */
+		/* Keep in step even after a failure */
 		if (r->good)
 			r->good = one_round(r->v, round);
 		sem_post(r->done);
@@ -2117,8 +2109,8 @@ static void *run_in_turn(void *arg)
 	return NULL;
 }
 
-static void threads_in_turn(struct __test_metadata *_metadata, struct vcpu *v,
-			    int cpu, struct tracee *t, unsigned int n_tracees,
+static void run_threads_in_turn(struct __test_metadata *_metadata, struct vcpu *v,
+				int cpu, struct tracee *t, unsigned int n_tracees,
 			    const unsigned long *word)
 {
 	struct runner r[N_VCPUS] = {};
@@ -2130,13 +2122,13 @@ static void threads_in_turn(struct __test_metadata *_metadata, struct vcpu *v,
 	ASSERT_EQ(0, sem_init(&done, 0, 0));
 	for (i = 0; i < N_VCPUS; i++) {
 		r[i] = (struct runner){ .v = &v[i], .cpu = cpu, .done = &done };
-		ASSERT_EQ(0, sem_init(&r[i].turn, 0, 0));
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, run_in_turn,
+		ASSERT_EQ(0, sem_init(&r[i].token, 0, 0));
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, run_vcpus_in_turn,
 					    &r[i]));
 	}
 	for (round = 0; round < ROUNDS; round++) {
 		for (i = 0; i < N_VCPUS; i++) {
-			sem_post(&r[i].turn);
+			sem_post(&r[i].token);
 			while (sem_wait(&done))
 				;
 		}
@@ -2157,9 +2149,9 @@ static void threads_in_turn(struct __test_metadata *_metadata, struct vcpu *v,
 	EXPECT_TRUE(good);
 }
 
-TEST_F(one_cpu, threads)
+TEST_F(one_cpu, vcpu_threads_in_turn)
 {
-	threads_in_turn(_metadata, self->v, self->cpu, NULL, 0, NULL);
+	run_threads_in_turn(_metadata, self->v, self->cpu, NULL, 0, NULL);
 }
 
 static void neighbour(struct tracee *t)
@@ -2172,8 +2164,8 @@ static void neighbour(struct tracee *t)
 	}
 }
 
-/* The suite's own tracees on that CPU, each armed in another slot */
-TEST_F(one_cpu, threads_beside_tracees)
+/* Tracees of the suite on that CPU, each armed in another slot */
+TEST_F(one_cpu, vcpu_threads_with_armed_tracees)
 {
 	unsigned long *word = shared_alloc(2 * sizeof(*word));
 	struct tracee t[2] = {};
@@ -2183,12 +2175,10 @@ TEST_F(one_cpu, threads_beside_tracees)
 		t[i].body = neighbour;
 		t[i].arg = &word[i];
 		t[i].id = i;
-		if (!start(_metadata, &t[i], TRACEE_TRACEME))
-			goto out;
+		start_tracee(_metadata, &t[i], TRACEE_TRACEME);
 		EXPECT_EQ(0, tracee_arm(&t[i], i, BP_WRITE, 4, &word[i]));
 	}
-	threads_in_turn(_metadata, self->v, self->cpu, t, 2, word);
-out:
+	run_threads_in_turn(_metadata, self->v, self->cpu, t, 2, word);
 	for (i = 0; i < 2; i++)
 		tracee_stop(&t[i]);
 }
@@ -2198,20 +2188,19 @@ out:
 #define RFLAGS_TF	0x100
 #define RFLAGS_RF	0x10000
 
-FIXTURE(guestdbg) {
+FIXTURE(guest_debug) {
 	struct vm vm;
 	struct vcpu v;
 	struct bp own[DR_SLOTS];
 	struct bp hosts[DR_SLOTS];
 };
 
-FIXTURE_SETUP(guestdbg)
+FIXTURE_SETUP(guest_debug)
 {
 	struct kvm_guest_debug off = {};
 
-	ASSERT_LE(0, stay());
-	if (!open_guest(_metadata, &self->vm, &self->v, false))
-		return;
+	ASSERT_LE(0, pin_to_current_cpu());
+	open_guest(_metadata, &self->vm, &self->v, false);
 	if (ioctl(self->v.fd, KVM_SET_GUEST_DEBUG, &off))
 		SKIP(return, "KVM_SET_GUEST_DEBUG: %s", strerror(errno));
 	guest_set_of(&self->v, self->own, 0);
@@ -2219,7 +2208,7 @@ FIXTURE_SETUP(guestdbg)
 	guest_begin(&self->v);
 }
 
-FIXTURE_TEARDOWN(guestdbg)
+FIXTURE_TEARDOWN(guest_debug)
 {
 	vcpu_destroy(&self->v);
 	vm_destroy(&self->vm);
@@ -2231,7 +2220,7 @@ static int debug_guest(struct vcpu *v, unsigned int control,
 	struct kvm_guest_debug dbg = { .control = control };
 	unsigned int i;
 
-	/* Or the end of the OUT would be the first step */
+	/* Otherwise the end of the OUT would be the first step */
 	complete_io(v);
 	if (control)
 		dbg.control |= KVM_GUESTDBG_ENABLE;
@@ -2251,12 +2240,12 @@ static bool expect_debug(struct vcpu *v, __u64 dr6, const void *pc)
 	if (!ret && v->run->exit_reason == KVM_EXIT_DEBUG &&
 	    d->exception == V_DB && d->dr6 == dr6 && d->pc == addr_of(pc))
 		return true;
-	picture(v, "KVM_EXIT_DEBUG owed, pc %p DR6 %#llx; seen exit %u, pc %#llx DR6 %#llx",
-		pc, dr6, v->run->exit_reason, d->pc, d->dr6);
+	report(v, "KVM_EXIT_DEBUG expected, pc %p DR6 %#llx; seen exit %u, pc %#llx DR6 %#llx",
+	       pc, dr6, v->run->exit_reason, d->pc, d->dr6);
 	return false;
 }
 
-/* Step over the instruction that an execute breakpoint stands on */
+/* Step over the instruction that has an execute breakpoint */
 static int resume(struct vcpu *v)
 {
 	struct kvm_regs r;
@@ -2268,31 +2257,31 @@ static int resume(struct vcpu *v)
 }
 
 /*
- * Breakpoints from the host's side.  They take the place of the guest's own,
- * which it can still write and read; when the host is done, the guest's trap
- * again without being written anew.
+ * Breakpoints set by the host.  They replace the guest's own, which it can
+ * still write and read; when the host has finished, the guest's trap again
+ * without being written again.
  */
-TEST_F(guestdbg, breakpoints_over_the_guests_own)
+TEST_F(guest_debug, breakpoints_replace_guests_own)
 {
 	struct vcpu *v = &self->v;
 	void *ip[DR_SLOTS];
 	unsigned int i;
 
 	guest_arm(v, self->own, DR_SLOTS_ALL);
-	guest_touch_all(v, self->own, DR_SLOTS_ALL);
+	guest_access_all(v, self->own, DR_SLOTS_ALL);
 	guest_out(v, PORT_STEP);
-	guest_touch_all(v, self->own, 0);
+	guest_access_all(v, self->own, 0);
 	guest_get_dr(v, 0, saved(v, 0));
 	guest_get_dr(v, 7, saved(v, 7));
 	for (i = 0; i < DR_SLOTS; i++) {
-		guest_touch(v, &self->hosts[i], 0);
-		/* Behind the last instruction that guest_touch() has put */
+		guest_access(v, &self->hosts[i], 0);
+		/* After the last instruction that guest_touch() has emitted */
 		ip[i] = self->hosts[i].type == BP_EXECUTE ?
 			self->hosts[i].addr : v->pc;
 	}
 	guest_out(v, PORT_STEP);
-	guest_touch_all(v, self->own, DR_SLOTS_ALL);
-	guest_touch_all(v, self->hosts, 0);
+	guest_access_all(v, self->own, DR_SLOTS_ALL);
+	guest_access_all(v, self->hosts, 0);
 	guest_out(v, PORT_STEP);
 
 	ASSERT_EQ(0, guest_start(v));
@@ -2311,8 +2300,8 @@ TEST_F(guestdbg, breakpoints_over_the_guests_own)
 	ASSERT_TRUE(guest_check(v, "before and after the host debugged"));
 }
 
-/* Every instruction once, and the guest does not notice */
-TEST_F(guestdbg, single_step)
+/* Each instruction once, invisible to the guest */
+TEST_F(guest_debug, single_step)
 {
 	struct vcpu *v = &self->v;
 	const __u8 *pc[12];
@@ -2327,7 +2316,7 @@ TEST_F(guestdbg, single_step)
 		INSN(v, 0x90);
 		pc[n++] = v->pc;
 	}
-	guest_touch_all(v, self->own, DR_SLOTS_ALL);
+	guest_access_all(v, self->own, DR_SLOTS_ALL);
 	guest_out(v, PORT_STEP);
 
 	ASSERT_EQ(0, guest_start(v));
@@ -2346,7 +2335,7 @@ TEST_F(guestdbg, single_step)
 }
 
 /* A step over a store that the guest watches: one stop, both bits */
-TEST_F(guestdbg, single_step_over_watched_store)
+TEST_F(guest_debug, single_step_over_watched_store)
 {
 	struct vcpu *v = &self->v;
 	struct bp bp[DR_SLOTS] = { { BP_WRITE, 4, data(v, 0) } };
@@ -2360,7 +2349,7 @@ TEST_F(guestdbg, single_step_over_watched_store)
 	pc[1] = v->pc;
 	INSN(v, 0x90);
 	pc[2] = v->pc;
-	guest_touch(v, &bp[0], 1);
+	guest_access(v, &bp[0], 1);
 	guest_out(v, PORT_STEP);
 
 	ASSERT_EQ(0, guest_start(v));
@@ -2376,7 +2365,7 @@ TEST_F(guestdbg, single_step_over_watched_store)
 
 /* ---- exits of every kind in between ------------------------------------- */
 
-enum between {
+enum exit_kind {
 	BY_OUT,
 	BY_REP_OUTS,
 	BY_REP_INS,
@@ -2389,56 +2378,55 @@ enum between {
 	BY_INT1,
 };
 
-FIXTURE(between) {
+FIXTURE(exit_between) {
 	struct vm vm;
 	struct vcpu v;
 	struct bp bp[DR_SLOTS];
 };
 
-FIXTURE_VARIANT(between) {
-	enum between by;
+FIXTURE_VARIANT(exit_between) {
+	enum exit_kind by;
 	unsigned int exit;	/* one that must be seen, or 0 */
 };
 
-FIXTURE_VARIANT_ADD(between, out) { BY_OUT, KVM_EXIT_IO };
+FIXTURE_VARIANT_ADD(exit_between, out) { BY_OUT, KVM_EXIT_IO };
 
-FIXTURE_VARIANT_ADD(between, rep_outs) { BY_REP_OUTS, KVM_EXIT_IO };
+FIXTURE_VARIANT_ADD(exit_between, rep_outs) { BY_REP_OUTS, KVM_EXIT_IO };
 
-FIXTURE_VARIANT_ADD(between, rep_ins) { BY_REP_INS, KVM_EXIT_IO };
+FIXTURE_VARIANT_ADD(exit_between, rep_ins) { BY_REP_INS, KVM_EXIT_IO };
 
-FIXTURE_VARIANT_ADD(between, mmio_store) { BY_MMIO_STORE, KVM_EXIT_MMIO };
+FIXTURE_VARIANT_ADD(exit_between, mmio_store) { BY_MMIO_STORE, KVM_EXIT_MMIO };
 
-FIXTURE_VARIANT_ADD(between, mmio_load) { BY_MMIO_LOAD, KVM_EXIT_MMIO };
+FIXTURE_VARIANT_ADD(exit_between, mmio_load) { BY_MMIO_LOAD, KVM_EXIT_MMIO };
 
-FIXTURE_VARIANT_ADD(between, cpuid) { BY_CPUID, 0 };
+FIXTURE_VARIANT_ADD(exit_between, cpuid) { BY_CPUID, 0 };
 
-FIXTURE_VARIANT_ADD(between, hlt) { BY_HLT, KVM_EXIT_HLT };
+FIXTURE_VARIANT_ADD(exit_between, hlt) { BY_HLT, KVM_EXIT_HLT };
 
-FIXTURE_VARIANT_ADD(between, ud2) { BY_UD2, 0 };
+FIXTURE_VARIANT_ADD(exit_between, ud2) { BY_UD2, 0 };
 
-FIXTURE_VARIANT_ADD(between, int3) { BY_INT3, 0 };
+FIXTURE_VARIANT_ADD(exit_between, int3) { BY_INT3, 0 };
 
-FIXTURE_VARIANT_ADD(between, int1) { BY_INT1, 0 };
+FIXTURE_VARIANT_ADD(exit_between, int1) { BY_INT1, 0 };
 
-FIXTURE_SETUP(between)
+FIXTURE_SETUP(exit_between)
 {
-	if (!open_guest(_metadata, &self->vm, &self->v, false))
-		return;
+	open_guest(_metadata, &self->vm, &self->v, false);
 	guest_set_of(&self->v, self->bp, 0);
 	guest_begin(&self->v);
 }
 
-FIXTURE_TEARDOWN(between)
+FIXTURE_TEARDOWN(exit_between)
 {
 	vcpu_destroy(&self->v);
 	vm_destroy(&self->vm);
 }
 
 /*
- * Puts the instruction.  What it takes to prepare comes before, so that
- * returned is the instruction itself; what it owes by itself is owed.
+ * Emits the instruction.  Preparation comes first, so that the return value is
+ * the instruction itself; the exception that it raises itself is expected.
  */
-static void *emit_between(struct vcpu *v, enum between by)
+static void *emit_exit(struct vcpu *v, enum exit_kind by)
 {
 	void *insn;
 
@@ -2486,17 +2474,17 @@ static void *emit_between(struct vcpu *v, enum between by)
 		INSN(v, 0xf4);
 		break;
 	case BY_UD2:
-		owe(v, V_UD, insn, 0);
+		expect(v, V_UD, insn, 0);
 		INSN(v, 0x0f, 0x0b);
 		break;
 	case BY_INT3:
 		INSN(v, 0xcc);
-		owe(v, V_BP, v->pc, 0);
+		expect(v, V_BP, v->pc, 0);
 		break;
 	case BY_INT1:
-		/* A trap: behind the instruction, and no bit in DR6 */
+		/* A trap: after the instruction, and no bit in DR6 */
 		INSN(v, 0xf1);
-		owe_db(v, 0, v->pc);
+		expect_db(v, 0, v->pc);
 		break;
 	default:
 		break;
@@ -2504,9 +2492,9 @@ static void *emit_between(struct vcpu *v, enum between by)
 	return insn;
 }
 
-/* Past all exits that the variant makes, to the next step */
-static bool run_through(struct vcpu *v, enum between by, unsigned int exit,
-			unsigned int *seen)
+/* Past all exits of the variant, to the next step */
+static bool run_past_exits(struct vcpu *v, enum exit_kind by, unsigned int exit,
+			   unsigned int *seen)
 {
 	unsigned int i;
 
@@ -2526,28 +2514,28 @@ static bool run_through(struct vcpu *v, enum between by, unsigned int exit,
 			       v->run->io.count * v->run->io.size);
 		++*seen;
 	}
-	picture(v, "the guest does not come through: exit reason %u",
-		v->run->exit_reason);
+	report(v, "the guest does not reach the next step: exit reason %u",
+	       v->run->exit_reason);
 	return false;
 }
 
-TEST_F(between, traps_come)
+TEST_F(exit_between, accesses_trap)
 {
 	struct vcpu *v = &self->v;
 	unsigned int i, seen = 0;
 
 	guest_arm(v, self->bp, DR_SLOTS_ALL);
-	guest_touch_all(v, self->bp, DR_SLOTS_ALL);
+	guest_access_all(v, self->bp, DR_SLOTS_ALL);
 	for (i = 0; i < DR_SLOTS; i++) {
-		emit_between(v, variant->by);
-		guest_touch(v, &self->bp[i], 1 << i);
+		emit_exit(v, variant->by);
+		guest_access(v, &self->bp[i], 1 << i);
 	}
-	emit_between(v, variant->by);
-	guest_touch_all(v, self->bp, DR_SLOTS_ALL);
+	emit_exit(v, variant->by);
+	guest_access_all(v, self->bp, DR_SLOTS_ALL);
 	guest_out(v, PORT_STEP);
 	ASSERT_EQ(0, guest_start(v));
-	ASSERT_TRUE(run_through(v, variant->by, variant->exit, &seen));
-	ASSERT_TRUE(guest_check(v, "with exits between"));
+	ASSERT_TRUE(run_past_exits(v, variant->by, variant->exit, &seen));
+	ASSERT_TRUE(guest_check(v, "with exits in between"));
 	if (variant->exit)
 		EXPECT_LE(DR_SLOTS + 1, seen);
 	if (variant->by == BY_REP_INS)
@@ -2555,10 +2543,10 @@ TEST_F(between, traps_come)
 }
 
 /*
- * An execute breakpoint on the very instruction that exits.  It traps once,
- * before anything is done, and not again when the instruction is emulated.
+ * An execute breakpoint on the instruction that exits.  It traps once, before
+ * anything is done, and not again when the instruction is emulated.
  */
-TEST_F(between, execute_breakpoint_on_it)
+TEST_F(exit_between, execute_breakpoint_on_insn)
 {
 	struct vcpu *v = &self->v;
 	struct bp bp[DR_SLOTS] = {
@@ -2566,34 +2554,34 @@ TEST_F(between, execute_breakpoint_on_it)
 	};
 	unsigned int seen = 0, pass;
 
-	/* Twice: where the instruction will be is known only then */
+	/* Twice: the address of the instruction is only known then */
 	for (pass = 0; pass < 2; pass++) {
 		unsigned int at;
 
 		guest_begin(v);
 		guest_arm(v, bp, 3);
-		at = v->n_owed;
-		v->n_owed++;
+		at = v->n_expected;
+		v->n_expected++;
 		bp[0] = (struct bp){ BP_EXECUTE, 1,
-				     emit_between(v, variant->by) };
-		v->owed[at] = (struct event){
+				     emit_exit(v, variant->by) };
+		v->expected[at] = (struct event){
 			V_DB, addr_of(bp[0].addr), 0, DR6_NONE | 1,
 		};
-		guest_touch(v, &bp[1], 2);
+		guest_access(v, &bp[1], 2);
 		guest_out(v, PORT_STEP);
 	}
 	ASSERT_EQ(0, guest_start(v));
-	ASSERT_TRUE(run_through(v, variant->by, variant->exit, &seen));
+	ASSERT_TRUE(run_past_exits(v, variant->by, variant->exit, &seen));
 	ASSERT_TRUE(guest_check(v, "with a breakpoint on the instruction"));
 	if (variant->exit)
 		EXPECT_LE(1, seen);
 }
 
-/* ---- something else is pending at the trap ------------------------------ */
+/* ---- other events pending at the trap ------------------------------ */
 
 /*
- * An NMI that is pending when the guest is entered comes first, before an
- * instruction with a breakpoint; then that traps, once.
+ * An NMI that is pending when the guest is entered is delivered first, before
+ * an instruction with a breakpoint; then that traps, once.
  */
 TEST_F(guest, nmi_pending_at_armed_instruction)
 {
@@ -2603,15 +2591,15 @@ TEST_F(guest, nmi_pending_at_armed_instruction)
 	};
 	unsigned int pass;
 
-	/* Twice: where the instruction will be is known only then */
+	/* Twice: the address of the instruction is only known then */
 	for (pass = 0; pass < 2; pass++) {
 		guest_begin(v);
 		guest_arm(v, bp, 3);
 		guest_out(v, PORT_STEP);
 		bp[0] = (struct bp){ BP_EXECUTE, 1, v->pc };
-		owe(v, V_NMI, v->pc, 0);
-		owe_db(v, 1, v->pc);
-		guest_touch(v, &bp[1], 2);
+		expect(v, V_NMI, v->pc, 0);
+		expect_db(v, 1, v->pc);
+		guest_access(v, &bp[1], 2);
 		guest_out(v, PORT_STEP);
 	}
 	ASSERT_EQ(0, guest_start(v));
@@ -2622,9 +2610,9 @@ TEST_F(guest, nmi_pending_at_armed_instruction)
 }
 
 /*
- * An interrupt and a data trap at the same boundary: traps go before interrupts
- * (SDM vol. 3A, "Priority Among Concurrent Events").  The instruction behind
- * STI still runs before either.
+ * An interrupt and a data trap at the same boundary: traps have priority (SDM
+ * vol. 3A, "Priority Among Concurrent Events").  The instruction after STI
+ * still executes before either.
  */
 TEST_F(fast_path, interrupt_pending_at_data_trap)
 {
@@ -2634,28 +2622,28 @@ TEST_F(fast_path, interrupt_pending_at_data_trap)
 	};
 
 	/*
-	 * Touched before, so that KVM need not map it in the middle: an exit
-	 * there is nothing that hardware would mind, but QEMU's VMRUN forgets
-	 * the shadow of STI.
+	 * Accessed before, so that KVM need not map it in the middle: an exit
+	 * there does not matter on hardware, but QEMU's VMRUN loses the STI
+	 * interrupt shadow.
 	 */
-	guest_touch(v, &bp[1], 0);
+	guest_access(v, &bp[1], 0);
 	guest_wrmsr(v, X2APIC_SVR, 0x1ff, 0);
 	guest_arm(v, bp, 2);
 	guest_wrmsr(v, X2APIC_ICR, 0x40000 | V_IRQ, 0);
 	emit_rdi(v, bp[1].addr);
 	INSN(v, 0xfb, 0x89, 0x07);	/* sti; mov %eax, (%rdi) */
-	owe_db(v, 2, v->pc);
-	owe(v, V_IRQ, v->pc, 0);
+	expect_db(v, 2, v->pc);
+	expect(v, V_IRQ, v->pc, 0);
 	INSN(v, 0x90, 0xfa);		/* nop; cli */
-	guest_touch(v, &bp[1], 2);
+	guest_access(v, &bp[1], 2);
 	guest_out(v, PORT_STEP);
 	ASSERT_TRUE(guest_run(v, "an interrupt at a data trap"));
 }
 
 /*
- * INIT clears DR0-DR3 and puts DR6 and DR7 to their values after reset (SDM
+ * INIT clears DR0-DR3 and sets DR6 and DR7 to their values after reset (SDM
  * vol. 3A, the table named at initial_values).  Regression test for
- * ae561edeb421: what the guest had written stayed in DR0-DR3.
+ * ae561edeb421: DR0-DR3 kept what the guest had written.
  */
 TEST_F(fast_path, init_clears_registers)
 {
@@ -2672,8 +2660,8 @@ TEST_F(fast_path, init_clears_registers)
 	ASSERT_EQ(0, guest_start(v));
 
 	/*
-	 * INIT may come some instructions late.  At the reset vector there is
-	 * no memory, so in the end it is no OUT that the guest exits for.
+	 * INIT may arrive some instructions late.  There is no memory at the
+	 * reset vector, so the guest does not exit for an OUT in the end.
 	 */
 	for (i = 0; i < 4; i++) {
 		vcpu_run(v);

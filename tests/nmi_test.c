@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Breakpoints on both sides of an NMI.
+ * Breakpoints around an NMI.
  *
- * The NMI handler turns all breakpoints of its CPU off and on again
+ * The NMI handler disables all breakpoints of its CPU and restores them
  * (local_db_save() and local_db_restore() in exc_nmi(), arch/x86/kernel/nmi.c).
- * What it does not turn on again is lost up to the next switch of tasks, so the
- * NMI has to come while the thread runs, and the access right behind it.
+ * Breakpoints that are not restored are lost until the next context switch, so
+ * the NMI must arrive while the thread runs, and the access must follow it.
  *
- * Where there is a PMU, its overflows are NMIs.  Any machine has those by which
- * sysrq-l makes CPUs tell where they are, but they fill the kernel's log with
- * what looks like trouble: only with HW_BREAKPOINT_SYSRQ in the environment.
+ * If there is a PMU, its overflows are NMIs.  Any machine has the NMIs by which
+ * sysrq-l makes CPUs print their backtraces, but they fill the kernel log with
+ * what looks like an error: only with HW_BREAKPOINT_SYSRQ in the environment.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -38,7 +38,7 @@ FIXTURE(nmi) {
 	unsigned long before;
 };
 
-/* NMIs that all CPUs have had, as far as /proc tells */
+/* The number of NMIs of all CPUs, from /proc */
 static unsigned long nmis(void)
 {
 	FILE *f = fopen("/proc/interrupts", "re");
@@ -55,7 +55,7 @@ static unsigned long nmis(void)
 	return sum;
 }
 
-static void access_behind_nmis(struct tracee *t)
+static void access_after_nmis(struct tracee *t)
 {
 	struct nmi *nmi = t->arg;
 	volatile unsigned int turn;
@@ -71,18 +71,18 @@ static void access_behind_nmis(struct tracee *t)
 			while (__atomic_load_n(&nmi->go, __ATOMIC_SEQ_CST) < n)
 				;
 		if (n % 4 < 2)
-			probe_visit(n % 4, &nmi->sink, n);
+			probe_call_target(n % 4, &nmi->sink, n);
 		else if (n % 4 == 2)
 			probe_store4(&nmi->words[0], n);
 		else
 			probe_load4(&nmi->words[1], 0);
-		/* Where a trap that was lost shows */
+		/* Where a lost trap is detected */
 		tracee_sync();
 	}
 }
 
-/* The trap that access @n owes */
-static struct trap owed(int n)
+/* The expected trap of access @n */
+static struct trap expected_trap(int n)
 {
 	const void *const ips[ACCESSES] = {
 		probe_target(0), probe_target(1), probe_store4_next,
@@ -94,17 +94,16 @@ static struct trap owed(int n)
 		.progress = n };
 }
 
-/* All four slots armed, on the last CPU: the tracer may be on another one */
+/* All four slots armed, on the last CPU: the tracer may use another one */
 FIXTURE_SETUP(nmi)
 {
 	int cpus[64], n = allowed_cpus(cpus, 64);
 	struct tracee *t = &self->t;
 
 	self->nmi = shared_alloc(sizeof(*self->nmi));
-	t->body = access_behind_nmis;
+	t->body = access_after_nmis;
 	t->arg = self->nmi;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, pin_to_cpu(t->tid, cpus[n - 1]));
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe_target(0)));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, probe_target(1)));
@@ -119,7 +118,7 @@ FIXTURE_TEARDOWN(nmi)
 }
 
 /* Overflows of the cycle counter of the tracee */
-TEST_F(nmi, of_the_pmu)
+TEST_F(nmi, pmu_overflow)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr),
@@ -131,23 +130,23 @@ TEST_F(nmi, of_the_pmu)
 
 	fd = perf_try_once(&attr, self->t.tid, -1);
 	if (fd < 0)
-		SKIP(return, "no PMU: %s", strerror(-fd));
+		SKIP(return, "no PMU");
 	self->nmi->spins = true;
 	for (n = 1; n <= ROUNDS * ACCESSES; n++) {
-		trap = owed(n);
+		trap = expected_trap(n);
 		ASSERT_EQ(0, tracee_expect_trap(&self->t, &trap)) {
-			TH_LOG("behind %lu NMIs", nmis() - self->before);
+			TH_LOG("after %lu NMIs", nmis() - self->before);
 		}
 		ASSERT_EQ(0, tracee_expect_sync(&self->t, n));
 	}
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 	close(fd);
 	if (nmis() == self->before)
-		SKIP(return, "no NMI came");
+		SKIP(return, "no NMI arrived");
 }
 
-/* One NMI for each access, while its thread waits for that */
-TEST_F(nmi, of_sysrq)
+/* One NMI for each access, while its thread waits for it */
+TEST_F(nmi, sysrq_backtrace)
 {
 	struct nmi *nmi = self->nmi;
 	int fd, n, cpus[64];
@@ -160,7 +159,7 @@ TEST_F(nmi, of_sysrq)
 		SKIP(return, "one CPU only");
 	fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		SKIP(return, "/proc/sysrq-trigger: %s", strerror(errno));
+		SKIP(return, "sysrq not permitted");
 	ASSERT_EQ(0, pin_to_cpu(0, cpus[0]));
 	for (n = 1; n <= ROUNDS * ACCESSES; n++) {
 		ASSERT_EQ(0, tracee_cont(&self->t));
@@ -169,15 +168,15 @@ TEST_F(nmi, of_sysrq)
 		ASSERT_EQ(1, write(fd, "l", 1));
 		__atomic_store_n(&nmi->go, n, __ATOMIC_SEQ_CST);
 		ASSERT_EQ(0, tracee_wait(&self->t, &s));
-		trap = owed(n);
+		trap = expected_trap(n);
 		ASSERT_EQ(0, tracee_check_trap(&self->t, &s, &trap)) {
-			TH_LOG("behind %lu NMIs", nmis() - self->before);
+			TH_LOG("after %lu NMIs", nmis() - self->before);
 		}
 		ASSERT_EQ(0, tracee_expect_sync(&self->t, n));
 	}
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 	if (nmis() - self->before < ROUNDS * ACCESSES)
-		SKIP(return, "%lu NMIs only", nmis() - self->before);
+		SKIP(return, "too few NMIs");
 	close(fd);
 }
 

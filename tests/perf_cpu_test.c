@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Breakpoints on a CPU instead of a task, for the privileged: they see every
- * task there, and they compete with the slots of every task.
+ * Breakpoints on a CPU instead of a task, for the privileged: they are hit by
+ * every task there, and they compete with the slots of every task.
  *
- * So this is also how slots are looked for that tasks long gone have not given
- * back; see slots.c.  For the same reason tests like these disturb and are
- * disturbed by whoever uses breakpoints on the machine meanwhile: a debugger,
- * another run of these tests.  They hold their slots for moments only, and wait
- * for slots that others hold; where they wait in vain, they are skipped.
+ * So they can detect slots that tasks have leaked; see slot_count.c.  They
+ * disturb and are disturbed by other users of breakpoints on the machine: a
+ * debugger, another run of these tests.  They hold their slots only for a
+ * moment, and wait for slots that others hold; if these are not released in
+ * time the test is skipped.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -17,10 +17,10 @@
 
 #define MAX_CPUS	8
 
-/* Tries, a millisecond apart, for others to let go of their slots */
-#define PATIENCE	10000
+/* Tries, a millisecond apart, while others hold slots */
+#define RETRIES	10000
 
-/* An address of ours that no other program is likely to use */
+/* An address that no other program is likely to use */
 #define UNLIKELY	0x2a5a5000UL
 
 static unsigned int *words;
@@ -60,42 +60,41 @@ static int open_on_cpu(int cpu, int *fd, int n)
 		}
 		if (err)
 			close_all(fd, i);
-		if (err != -ENOSPC || tries >= PATIENCE)
+		if (err != -ENOSPC || tries >= RETRIES)
 			return err;
 		poll(NULL, 0, 1);
 	}
 }
 
-/* perf_try(), again as long as others have all slots */
-static int try_patiently(struct perf_event_attr *attr, pid_t pid, int cpu)
+/* perf_try(), repeated while others hold all slots */
+static int perf_try_retrying(struct perf_event_attr *attr, pid_t pid, int cpu)
 {
 	int fd, tries;
 
 	for (tries = 0; ; tries++) {
 		fd = perf_try_once(attr, pid, cpu);
-		if (fd != -ENOSPC || tries >= PATIENCE)
+		if (fd != -ENOSPC || tries >= RETRIES)
 			return fd;
 		poll(NULL, 0, 1);
 	}
 }
 
-static bool usable(struct __test_metadata *_metadata)
+static void skip_if_cpu_events_refused(struct __test_metadata *_metadata)
 {
 	int fd, err;
 
-	if (!perf_usable(_metadata))
-		return false;
+	skip_if_perf_refused(_metadata);
 	nr_cpus = allowed_cpus(cpus, MAX_CPUS);
 	ASSERT_LT(0, nr_cpus);
 	words = mmap((void *)UNLIKELY, 4096, PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, words);
 
-	expect_slots_free(_metadata);
-	err = slots_take(cpus[0], &fd, 1);
+	expect_no_slot_leaked(_metadata);
+	err = cpu_slots_take(cpus[0], &fd, 1);
 	if (!err)
 		close(fd);
-	return may_go_on(_metadata, err, "breakpoint on a CPU");
+	skip_if_refused(_metadata, err, "breakpoint on a CPU");
 }
 
 FIXTURE(perf_cpu) {
@@ -105,8 +104,7 @@ FIXTURE(perf_cpu) {
 FIXTURE_SETUP(perf_cpu)
 {
 	self->unused = 0;
-	if (!usable(_metadata))
-		return;
+	skip_if_cpu_events_refused(_metadata);
 }
 
 FIXTURE_TEARDOWN(perf_cpu)
@@ -128,10 +126,10 @@ static void store_on_each(void *arg)
 	}
 }
 
-/* On each CPU what is done there, whichever task does it */
-TEST_F(perf_cpu, counts_all_tasks_there)
+/* On each CPU every access there is counted, whichever task makes it */
+TEST_F(perf_cpu, counts_all_tasks_on_cpu)
 {
-	struct held child[3];
+	struct waiting_child child[3];
 	int fd[MAX_CPUS], i;
 
 	for (i = 0; i < nr_cpus; i++) {
@@ -140,8 +138,8 @@ TEST_F(perf_cpu, counts_all_tasks_there)
 		}
 	}
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, held_start(&child[i], store_on_each,
-					(void *)10UL));
+		ASSERT_EQ(0, child_start(&child[i], store_on_each,
+					 (void *)10UL));
 	}
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(1, write(child[i].go, "", 1)) {
@@ -163,10 +161,10 @@ TEST_F(perf_cpu, counts_all_tasks_there)
 }
 
 /*
- * In every division between a CPU and a task all fire, and one more is
- * refused to the CPU, to the task there, and to the task for any CPU.
+ * For every split between a CPU and a task all fire, and one more is refused
+ * for the CPU, for the task there, and for the task on any CPU.
  */
-TEST_F(perf_cpu, shares_with_tasks)
+TEST_F(perf_cpu, slots_shared_with_tasks)
 {
 	int fd[DR_SLOTS], cpu = cpus[0], split, i;
 
@@ -192,16 +190,16 @@ TEST_F(perf_cpu, shares_with_tasks)
 		}
 		close_all(fd, DR_SLOTS);
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-/* What is taken on one CPU is free on the other, but not for any CPU */
-TEST_F(perf_cpu, leaves_other_cpus_alone)
+/* Used on one CPU, it is free on the other, but not for any CPU */
+TEST_F(perf_cpu, other_cpus_not_affected)
 {
 	int fd[DR_SLOTS], other;
 
 	if (nr_cpus < 2)
-		SKIP(return, "only one CPU may be used");
+		SKIP(return, "one CPU only");
 	ASSERT_EQ(0, open_on_cpu(cpus[0], fd, DR_SLOTS));
 	EXPECT_EQ(-ENOSPC, open_word(0, 0, -1));
 	other = open_word(0, 0, cpus[1]);
@@ -216,20 +214,19 @@ static void just_stop(struct tracee *t)
 	tracee_sync();
 }
 
-/* A tracer is told of the lack when it writes the first of a slot's registers */
-TEST_F(perf_cpu, refuses_tracers)
+/* A tracer gets ENOSPC when it writes the first register of a slot */
+TEST_F(perf_cpu, tracer_gets_enospc)
 {
 	struct tracee t = { .body = just_stop };
 	unsigned int slot;
 	int fd[DR_SLOTS];
 
-	if (!start(_metadata, &t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, &t, TRACEE_TRACEME);
 	ASSERT_EQ(0, open_on_cpu(cpus[0], fd, DR_SLOTS));
-	tracee_waits_for_slots = false;
+	tracee_retries_enospc = false;
 	for (slot = 0; slot < DR_SLOTS; slot++)
 		EXPECT_EQ(-ENOSPC, tracee_arm(&t, slot, BP_WRITE, 4, words));
-	tracee_waits_for_slots = true;
+	tracee_retries_enospc = true;
 	close_all(fd, DR_SLOTS);
 	for (slot = 0; slot < DR_SLOTS; slot++)
 		EXPECT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, words));
@@ -237,25 +234,24 @@ TEST_F(perf_cpu, refuses_tracers)
 }
 
 /*
- * After each of these, four slots have to be free on every CPU again.
- * Three times from 2010 to 2013 the kernel miscounted, and lost slots for good.
+ * After each of these four slots must be free again on every CPU.  Three times
+ * between 2010 and 2013 the kernel miscounted, and leaked slots.
  */
-FIXTURE(slots_back_after) {
+FIXTURE(slots_free_after) {
 	int unused;
 };
 
-FIXTURE_SETUP(slots_back_after)
+FIXTURE_SETUP(slots_free_after)
 {
 	self->unused = 0;
-	if (!usable(_metadata))
-		return;
+	skip_if_cpu_events_refused(_metadata);
 }
 
-FIXTURE_TEARDOWN(slots_back_after)
+FIXTURE_TEARDOWN(slots_free_after)
 {
 }
 
-TEST_F(slots_back_after, close)
+TEST_F(slots_free_after, close)
 {
 	int fd[DR_SLOTS], i, n;
 
@@ -268,10 +264,10 @@ TEST_F(slots_back_after, close)
 		}
 		close_all(fd, DR_SLOTS);
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-TEST_F(slots_back_after, refusal)
+TEST_F(slots_free_after, refusal)
 {
 	struct perf_event_attr attr;
 	int i;
@@ -288,11 +284,11 @@ TEST_F(slots_back_after, refusal)
 			attr.bp_type = HW_BREAKPOINT_R;
 		else
 			attr.bp_type = HW_BREAKPOINT_X | HW_BREAKPOINT_W;
-		ASSERT_EQ(-EINVAL, try_patiently(&attr, i % 3 ? 0 : -1,
-						 i % 2 || i % 3 == 0 ?
+		ASSERT_EQ(-EINVAL, perf_try_retrying(&attr, i % 3 ? 0 : -1,
+						     i % 2 || i % 3 == 0 ?
 						 cpus[0] : -1));
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
 static void open_four(void *arg)
@@ -304,21 +300,21 @@ static void open_four(void *arg)
 			_exit(1);
 }
 
-/* Nobody closes: the exit does */
-TEST_F(slots_back_after, exit)
+/* Closed only by the exit */
+TEST_F(slots_free_after, exit)
 {
-	struct held child;
+	struct waiting_child child;
 	int i;
 
 	for (i = 0; i < 50; i++) {
-		ASSERT_EQ(0, held_start(&child, open_four,
-					i % 2 ? &cpus[0] : NULL));
-		ASSERT_EQ(0, held_release(&child));
+		ASSERT_EQ(0, child_start(&child, open_four,
+					 i % 2 ? &cpus[0] : NULL));
+		ASSERT_EQ(0, child_release(&child));
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-static void store_for_ever(void *arg)
+static void store_forever(void *arg)
 {
 	open_four(NULL);
 	if (write(*(int *)arg, "", 1) != 1)
@@ -327,49 +323,49 @@ static void store_for_ever(void *arg)
 		probe_store4(words, 0);
 }
 
-TEST_F(slots_back_after, sigkill)
+TEST_F(slots_free_after, sigkill)
 {
-	struct held child;
+	struct waiting_child child;
 	int p[2], i;
 	char c;
 
 	ASSERT_EQ(0, pipe(p));
 	for (i = 0; i < 30; i++) {
-		ASSERT_EQ(0, held_start(&child, store_for_ever, &p[1]));
+		ASSERT_EQ(0, child_start(&child, store_forever, &p[1]));
 		ASSERT_EQ(1, write(child.go, "", 1));
 		ASSERT_EQ(1, read(p[0], &c, 1));
 		ASSERT_EQ(0, kill(child.pid, SIGKILL));
 		ASSERT_EQ(SIGKILL, reap(child.pid));
 		close(child.go);
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-static void nothing(void *arg)
+static void do_nothing_fn(void *arg)
 {
 	(void)arg;
 }
 
-/* The task goes first, then the events on it are closed */
-TEST_F(slots_back_after, close_after_exit)
+/* The task exits first, then the events on it are closed */
+TEST_F(slots_free_after, close_after_exit)
 {
-	struct held child;
+	struct waiting_child child;
 	int fd[DR_SLOTS], i, n;
 
 	for (n = 0; n < 30; n++) {
-		ASSERT_EQ(0, held_start(&child, nothing, NULL));
+		ASSERT_EQ(0, child_start(&child, do_nothing_fn, NULL));
 		for (i = 0; i < DR_SLOTS; i++) {
 			fd[i] = open_word(i, child.pid,
 					  (n + i) % 3 ? -1 : cpus[0]);
 			ASSERT_LE(0, fd[i]);
 		}
-		ASSERT_EQ(0, held_release(&child));
+		ASSERT_EQ(0, child_release(&child));
 		close_all(fd, DR_SLOTS);
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-static void *nothing_in_thread(void *arg)
+static void *empty_thread(void *arg)
 {
 	return arg;
 }
@@ -381,15 +377,15 @@ static void fork_and_clone(void *arg)
 
 	if (!pid)
 		_exit(0);
-	if (pid < 0 || pthread_create(&thread, NULL, nothing_in_thread, arg) ||
+	if (pid < 0 || pthread_create(&thread, NULL, empty_thread, arg) ||
 	    pthread_join(thread, NULL) || reap(pid))
 		_exit(1);
 }
 
-TEST_F(slots_back_after, inheritance)
+TEST_F(slots_free_after, inheritance)
 {
 	struct perf_event_attr attr = word_attr(0);
-	struct held child;
+	struct waiting_child child;
 	int fd[DR_SLOTS], i;
 
 	skip_without_futex(_metadata);
@@ -399,14 +395,14 @@ TEST_F(slots_back_after, inheritance)
 		ASSERT_LE(0, fd[i]);
 	}
 	for (i = 0; i < 20; i++) {
-		ASSERT_EQ(0, held_start(&child, fork_and_clone, NULL));
-		ASSERT_EQ(0, held_release(&child));
+		ASSERT_EQ(0, child_start(&child, fork_and_clone, NULL));
+		ASSERT_EQ(0, child_release(&child));
 	}
 	close_all(fd, DR_SLOTS);
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-TEST_F(slots_back_after, modify)
+TEST_F(slots_free_after, modify)
 {
 	struct perf_event_attr attr = word_attr(0);
 	unsigned int len = PERF_EXECUTE_LEN;
@@ -415,7 +411,7 @@ TEST_F(slots_back_after, modify)
 	if (!kernel_is(4, 17))
 		SKIP(return, "no PERF_EVENT_IOC_MODIFY_ATTRIBUTES before 4.17");
 	for (i = 0; i < 4; i++) {
-		fd = try_patiently(&attr, i % 2 ? 0 : -1, cpus[0]);
+		fd = perf_try_retrying(&attr, i % 2 ? 0 : -1, cpus[0]);
 		ASSERT_LE(0, fd);
 		attr = perf_attr(HW_BREAKPOINT_X, probe_target(0), len);
 		ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES,
@@ -429,49 +425,45 @@ TEST_F(slots_back_after, modify)
 					   &attr));
 		close(fd);
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-/* The new image: nothing */
-static void __attribute__((constructor(101)))
-image_main(int argc, char **argv)
+/* The new image does nothing */
+static void __attribute__((constructor(101))) image_main(void)
 {
-	if (argc == 2 && !strcmp(argv[1], "--perf-image"))
+	if (perf_is_image())
 		_exit(0);
 }
 
 static void open_four_and_exec(void *arg)
 {
-	const char *const args[] = { "--perf-image", NULL };
-
 	open_four(arg);
-	perf_exec(args);
+	perf_exec(PERF_IMAGE_ENV);
 	_exit(1);
 }
 
 /* Closed by execve() */
-TEST_F(slots_back_after, execve)
+TEST_F(slots_free_after, execve)
 {
-	struct held child;
+	struct waiting_child child;
 	int i;
 
 	for (i = 0; i < 5; i++) {
-		ASSERT_EQ(0, held_start(&child, open_four_and_exec, NULL));
-		ASSERT_EQ(0, held_release(&child));
+		ASSERT_EQ(0, child_start(&child, open_four_and_exec, NULL));
+		ASSERT_EQ(0, child_release(&child));
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-/* Those of a tracer end with the tracee: by exit, by SIGKILL */
-TEST_F(slots_back_after, traced_exit)
+/* Those of a tracer are released with the tracee: by exit, by SIGKILL */
+TEST_F(slots_free_after, traced_exit)
 {
 	unsigned int i, slot;
 
 	for (i = 0; i < 40; i++) {
 		struct tracee t = { .body = just_stop };
 
-		if (!start(_metadata, &t, TRACEE_TRACEME))
-			return;
+		start_tracee(_metadata, &t, TRACEE_TRACEME);
 		for (slot = 0; slot < DR_SLOTS; slot++) {
 			ASSERT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, words)) {
 				TH_LOG("slot %u", slot);
@@ -483,17 +475,16 @@ TEST_F(slots_back_after, traced_exit)
 		}
 		tracee_stop(&t);
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-/* What a tracer is refused takes none either */
-TEST_F(slots_back_after, traced_refusal)
+/* A refused slot is not reserved either */
+TEST_F(slots_free_after, traced_refusal)
 {
 	struct tracee t = { .body = just_stop };
 	unsigned int i, slot;
 
-	if (!start(_metadata, &t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, &t, TRACEE_TRACEME);
 	for (i = 0; i < 20; i++) {
 		for (slot = 0; slot < DR_SLOTS; slot++) {
 			/* The top of the address space is the kernel's */
@@ -511,7 +502,7 @@ TEST_F(slots_back_after, traced_refusal)
 		}
 	}
 	tracee_stop(&t);
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
 TEST_HARNESS_MAIN

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Breakpoints through perf_event_open(2), with what its tests share.
+ * Breakpoints through perf_event_open(2): helpers for tests.
  *
- * Every event excludes the kernel unless a test says otherwise: that is what
- * an unprivileged user may have (perf_event_paranoid 2), and the only kind of
- * which the count is a promise (the kernel may access user memory as often
- * and as wide as it likes).
+ * Every event excludes the kernel unless a test says otherwise.  An
+ * unprivileged user may have only these (perf_event_paranoid 2), and only their
+ * count is exact: how often and how wide the kernel accesses user memory is not
+ * specified.
  */
 #ifndef HW_BREAKPOINT_PERF_EVENT_H
 #define HW_BREAKPOINT_PERF_EVENT_H
@@ -14,6 +14,7 @@
 #include <linux/perf_event.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -26,20 +27,20 @@
 
 /*
  * The length of an execute breakpoint.  The manual page says sizeof(long); a
- * 64-bit kernel takes its own, 8, and nothing else, from 32-bit tasks as well
+ * 64-bit kernel accepts only its own, 8, also from 32-bit tasks
  * (arch_build_bp_info() in arch/x86/kernel/hw_breakpoint.c).  See
  * perf_execute.len_is_sizeof_long.
  */
 #define PERF_EXECUTE_LEN	((unsigned int)perf_execute_len())
 
 /**
- * kernel_is() - whether the kernel is of a release or a later one
+ * kernel_is() - whether the kernel is of a given release or a later one
  * @major: first number of the release
  * @minor: second number of the release
  *
- * Only for what an old kernel cannot know, never for what it does wrong.
+ * Only for features that an old kernel cannot have, never for bugs.
  *
- * Return: true where it is.
+ * Return: true if it is, or cannot be determined.
  */
 static inline bool kernel_is(unsigned int major, unsigned int minor)
 {
@@ -51,7 +52,7 @@ static inline bool kernel_is(unsigned int major, unsigned int minor)
 	return a > major || (a == major && b >= minor);
 }
 
-/* What types of breakpoint the open events are of, by file descriptor */
+/* The types of the open events, by file descriptor */
 static unsigned char perf_types[1024];
 
 /* The NEEDS_ bit of an event */
@@ -65,7 +66,7 @@ static inline unsigned int perf_type_of(const struct perf_event_attr *attr)
 }
 
 /**
- * perf_attr() - a breakpoint, the kernel excluded
+ * perf_attr() - attributes of a breakpoint that excludes the kernel
  * @bp_type: HW_BREAKPOINT_W, HW_BREAKPOINT_RW, HW_BREAKPOINT_X
  * @addr: address
  * @len: bytes; PERF_EXECUTE_LEN for HW_BREAKPOINT_X
@@ -90,14 +91,14 @@ static inline struct perf_event_attr perf_attr(unsigned int bp_type,
 }
 
 /**
- * perf_try_once() - perf_event_open(2), with nothing added
+ * perf_try_once() - perf_event_open(2) without retries
  * @attr: attributes
  * @pid: task; 0 for the caller, -1 for all
  * @cpu: CPU; -1 for all
  *
- * For tests that want to see that no slot is left.
+ * For tests that expect to find no free slot.
  *
- * Return: a file descriptor that execve() closes, or a negative errno.
+ * Return: a close-on-exec file descriptor, or a negative errno.
  */
 static inline int perf_try_once(const struct perf_event_attr *attr, pid_t pid,
 				int cpu)
@@ -111,12 +112,12 @@ static inline int perf_try_once(const struct perf_event_attr *attr, pid_t pid,
 }
 
 /**
- * perf_try() - perf_event_open(2), after a while if others have all slots
+ * perf_try() - perf_event_open(2), with retries while no slot is free
  * @attr: attributes
  * @pid: as for perf_try_once()
  * @cpu: as for perf_try_once()
  *
- * Return: as for perf_try_once(); see slots_may_come_back().
+ * Return: as for perf_try_once(); see retry_on_enospc().
  */
 static inline int perf_try(const struct perf_event_attr *attr, pid_t pid,
 			   int cpu)
@@ -125,12 +126,12 @@ static inline int perf_try(const struct perf_event_attr *attr, pid_t pid,
 
 	do {
 		fd = perf_try_once(attr, pid, cpu);
-	} while (slots_may_come_back(fd));
+	} while (retry_on_enospc(fd));
 	return fd;
 }
 
 /**
- * perf_try_close() - whether an event would be accepted
+ * perf_try_close() - whether an event is accepted
  * @attr: attributes
  * @pid: as for perf_try()
  * @cpu: as for perf_try()
@@ -149,15 +150,15 @@ static inline int perf_try_close(const struct perf_event_attr *attr, pid_t pid,
 }
 
 /**
- * perf_no_slot() - that no slot is left for an event
+ * perf_gets_enospc() - whether an event is refused for lack of a slot
  * @attr: attributes
  * @pid: as for perf_try_once()
  * @cpu: as for perf_try_once()
  *
- * Return: true for ENOSPC; false for another refusal, or for none.
+ * Return: true for ENOSPC; false for another error, or for success.
  */
-static inline bool perf_no_slot(const struct perf_event_attr *attr, pid_t pid,
-				int cpu)
+static inline bool perf_gets_enospc(const struct perf_event_attr *attr, pid_t pid,
+				    int cpu)
 {
 	int fd = perf_try_once(attr, pid, cpu);
 
@@ -180,13 +181,13 @@ static inline int perf_execute_len(void)
 }
 
 /**
- * perf_open() - open an event, or skip
+ * perf_open() - open an event, or skip the test
  * @_metadata: the test's
  * @attr: attributes
  * @pid: as for perf_try()
  * @cpu: as for perf_try()
  *
- * Return: a file descriptor; -1 where the test is skipped and has to return.
+ * Return: a file descriptor.
  */
 static inline int perf_open(struct __test_metadata *_metadata,
 			    const struct perf_event_attr *attr, pid_t pid,
@@ -194,33 +195,28 @@ static inline int perf_open(struct __test_metadata *_metadata,
 {
 	int fd = perf_try(attr, pid, cpu);
 
-	if (!may_go_on(_metadata, fd < 0 ? fd : 0, "perf_event_open"))
-		return -1;
-	die_of_stray_sigtrap();
+	skip_if_refused(_metadata, fd < 0 ? fd : 0, "perf_event_open");
+	report_unexpected_sigtrap();
 	return fd;
 }
 
 /**
- * perf_usable() - whether there are breakpoints from perf at all, or skip
+ * skip_if_perf_refused() - skip the test if perf breakpoints are not permitted
  * @_metadata: the test's
  *
- * For the setup of fixtures, so that what follows may demand that an event
- * opens.
- *
- * Return: false where the test is skipped and has to return.
+ * For fixture setup, after which a test may require that events open.
  */
-static inline bool perf_usable(struct __test_metadata *_metadata)
+static inline void skip_if_perf_refused(struct __test_metadata *_metadata)
 {
 	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, NULL, 1);
 
 	attr.disabled = 1;
-	die_of_stray_sigtrap();
-	return may_go_on(_metadata, perf_try_close(&attr, 0, -1),
-			 "perf_event_open");
+	report_unexpected_sigtrap();
+	skip_if_refused(_metadata, perf_try_close(&attr, 0, -1), "perf_event_open");
 }
 
-/* What is expected of an event of a dead type cannot be judged */
-static inline void perf_check_fires(int fd)
+/* Skip the test if the event is of a type that never fires here */
+static inline void skip_if_event_dead(int fd)
 {
 	if (fd >= 0 && fd < (int)ARRAY_SIZE(perf_types) &&
 	    firing_dead(BY_PERF, perf_types[fd]))
@@ -228,18 +224,18 @@ static inline void perf_check_fires(int fd)
 }
 
 /**
- * perf_count() - how often an event has fired
+ * perf_count() - read the count of an event
  * @fd: event, without a read_format
  *
- * Skips the test where the event is of a type that is dead here.
+ * Skips the test if the event is of a type that never fires here.
  *
- * Return: the count; all ones where it cannot be read.
+ * Return: the count; all ones if it cannot be read.
  */
 static inline unsigned long long perf_count(int fd)
 {
 	unsigned long long n;
 
-	perf_check_fires(fd);
+	skip_if_event_dead(fd);
 	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : ~0ULL;
 }
 
@@ -247,9 +243,9 @@ static inline unsigned long long perf_count(int fd)
  * reap() - wait for a child to exit with 0
  * @pid: child
  *
- * A hang is a failure here, not a wait for the harness's timeout.
+ * A child that hangs is killed, which is a failure.
  *
- * Return: 0; else the wait status, or -1 where it hangs (it is killed).
+ * Return: 0; else the wait status, or -1 if the wait expired.
  */
 static inline int reap(pid_t pid)
 {
@@ -263,7 +259,7 @@ static inline int reap(pid_t pid)
 		} while (n < 0 && errno == EINTR);
 		close(p.fd);
 		if (!n) {
-			watchdog_lapsed();
+			watchdog_expired();
 			kill(pid, SIGKILL);
 			return -1;
 		}
@@ -275,24 +271,24 @@ static inline int reap(pid_t pid)
 }
 
 /**
- * struct held - a child that waits for a word
+ * struct waiting_child - a child that waits to be released
  * @pid: its process id
- * @go: write end of the pipe it waits on
+ * @go: write end of the pipe that it waits on
  */
-struct held {
+struct waiting_child {
 	pid_t pid;
 	int go;
 };
 
 /**
- * held_start() - fork a child that waits, for events to be opened on it
+ * child_start() - fork a child that waits while events are opened on it
  * @h: filled in
- * @fn: what it does after held_release(); it exits with 0 on return
+ * @fn: called after child_release(); the child exits with 0 on return
  * @arg: for @fn
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
-static inline int held_start(struct held *h, void (*fn)(void *arg), void *arg)
+static inline int child_start(struct waiting_child *h, void (*fn)(void *arg), void *arg)
 {
 	int fd[2];
 	char c;
@@ -318,12 +314,12 @@ static inline int held_start(struct held *h, void (*fn)(void *arg), void *arg)
 }
 
 /**
- * held_release() - let the child run, and wait for its end
- * @h: from held_start()
+ * child_release() - let the child run, and wait for its exit
+ * @h: from child_start()
  *
  * Return: as for reap().
  */
-static inline int held_release(struct held *h)
+static inline int child_release(struct waiting_child *h)
 {
 	if (write(h->go, "", 1) != 1)
 		return -1;
@@ -331,22 +327,34 @@ static inline int held_release(struct held *h)
 	return reap(h->pid);
 }
 
+/* The environment of a program that was executed by perf_exec() */
+#define PERF_IMAGE_ENV	"HW_BREAKPOINT_PERF_IMAGE=1"
+
 /**
- * perf_exec() - start this very program anew
- * @args: argv from [1] on, the last of them NULL; at most 6
+ * perf_exec() - execute this program again
+ * @env: the only string of the new environment
  *
- * Return: only where it fails.
+ * Return: only on failure.
  */
-static inline void perf_exec(const char *const *args)
+static inline void perf_exec(const char *env)
 {
 	const char *path = (const char *)getauxval(AT_EXECFN);
-	char *argv[8] = { (char *)path };
-	unsigned int i;
+	char *argv[2] = { (char *)path }, *envp[2] = { (char *)env };
 
-	for (i = 0; i < 6 && args[i]; i++)
-		argv[i + 1] = (char *)args[i];
-	execve(path, argv, (char *[]){ NULL });
-	execve("/proc/self/exe", argv, (char *[]){ NULL });
+	execve(path, argv, envp);
+	execve("/proc/self/exe", argv, envp);
+}
+
+/**
+ * perf_is_image() - whether this program was executed by perf_exec()
+ *
+ * For a constructor, which takes the place of main() then.
+ *
+ * Return: true if it was.
+ */
+static inline bool perf_is_image(void)
+{
+	return getenv("HW_BREAKPOINT_PERF_IMAGE");
 }
 
 #endif /* HW_BREAKPOINT_PERF_EVENT_H */

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Breakpoints on the kernel's own addresses, as perf events: who may have
- * them, and where nobody may.
+ * Perf breakpoints on kernel addresses: who may set them, and where they must
+ * be refused.
  *
- * A #DB on the way into the kernel, before the kernel can stand one, takes the
- * machine down, so that certain data and code cannot be watched, not even by
- * root (within_cpu_entry() and arch_build_bp_info() in
- * arch/x86/kernel/hw_breakpoint.c).  What must be refused is asked for
- * disabled: nothing is armed where a kernel accepts it.
+ * A #DB on the way into the kernel, before the kernel can handle one, crashes
+ * the machine, so certain data and code cannot be watched, not even by root
+ * (within_cpu_entry() and arch_build_bp_info() in
+ * arch/x86/kernel/hw_breakpoint.c). Events that must be refused are opened
+ * disabled: nothing is armed if a kernel accepts them.
  *
- * Where things are is told by /proc/kallsyms to the privileged; the kernel's
- * data is named there with CONFIG_KALLSYMS_ALL only.
+ * Addresses come from /proc/kallsyms, which shows them to the privileged only;
+ * it has the kernel's data with CONFIG_KALLSYMS_ALL only.
  */
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -30,7 +30,7 @@
 
 static unsigned long word;
 
-/* The address of a symbol; 0 where it is not told */
+/* The address of a symbol; 0 if it is not shown */
 static unsigned long long symbol_addr(const char *name)
 {
 	unsigned long long addr, found = 0;
@@ -46,7 +46,7 @@ static unsigned long long symbol_addr(const char *name)
 	return found;
 }
 
-/* A program header of a 64-bit ELF file, and where the file has them: elf(5) */
+/* A program header of a 64-bit ELF file, and its offset in the file: elf(5) */
 struct program_header {
 	__u32 type, flags;
 	__u64 offset, vaddr, paddr, filesz, memsz, align;
@@ -87,17 +87,15 @@ FIXTURE(perf_kernel) {
 
 FIXTURE_SETUP(perf_kernel)
 {
-	if (!perf_usable(_metadata))
-		return;
+	skip_if_perf_refused(_metadata);
 	if (PERF_EXECUTE_LEN == 4)
 		SKIP(_exit(EXIT_SKIPPED), "addresses of a 64-bit kernel");
 	self->attr = perf_attr(HW_BREAKPOINT_W, &word, 8);
 	self->attr.bp_addr &= ~7ULL;
 	self->attr.disabled = 1;
 	self->attr.exclude_kernel = 0;
-	if (!may_go_on(_metadata, perf_try_close(&self->attr, 0, -1),
-		       "breakpoint that counts the kernel's accesses"))
-		return;
+	skip_if_refused(_metadata, perf_try_close(&self->attr, 0, -1),
+			"breakpoint that counts the kernel's accesses");
 }
 
 FIXTURE_TEARDOWN(perf_kernel)
@@ -117,12 +115,12 @@ static void keep_perfmon_only(void)
 }
 
 /*
- * perf_event_open(2) with CAP_PERFMON gives events that count the kernel, but
- * where the breakpoint is in the kernel it takes CAP_SYS_ADMIN
- * (hw_breakpoint_parse() in kernel/events/hw_breakpoint.c): a #DB in the wrong
- * place is more than a number.
+ * perf_event_open(2) with CAP_PERFMON permits events that count in the kernel,
+ * but a breakpoint on a kernel address needs CAP_SYS_ADMIN
+ * (hw_breakpoint_parse() in kernel/events/hw_breakpoint.c): a #DB at the wrong
+ * address does more than count.
  */
-TEST_F(perf_kernel, only_for_the_administrator)
+TEST_F(perf_kernel, needs_cap_sys_admin)
 {
 	static const unsigned int types[] = { HW_BREAKPOINT_W, HW_BREAKPOINT_RW };
 	int status;
@@ -137,13 +135,13 @@ TEST_F(perf_kernel, only_for_the_administrator)
 		int err;
 
 		keep_perfmon_only();
-		/* What it may have, first */
+		/* What it is permitted, first */
 		err = perf_try_close(&self->attr, 0, -1);
 		if (err)
 			_exit(EXIT_SKIPPED);
 		for (i = 0; i < ARRAY_SIZE(types); i++) {
 			self->attr.bp_type = types[i];
-			/* The direct mapping, whatever is there */
+			/* An address of the direct mapping */
 			self->attr.bp_addr = 0xffff888000001000ULL;
 			err = perf_try_close(&self->attr, 0, -1);
 			if (err != -EPERM) {
@@ -159,15 +157,15 @@ TEST_F(perf_kernel, only_for_the_administrator)
 	}
 	status = reap(pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED)
-		SKIP(return, "capabilities cannot be reduced to CAP_PERFMON");
+		SKIP(return, "cannot reduce capabilities to CAP_PERFMON");
 	ASSERT_EQ(0, status);
 }
 
 /*
- * Code that kprobes must not touch is out of bounds for execute breakpoints
- * too: the entry code above all.
+ * Code that must not be probed by kprobes is refused for execute breakpoints as
+ * well, above all the entry code.
  */
-TEST_F(perf_kernel, not_on_entry_code)
+TEST_F(perf_kernel, entry_code_refused)
 {
 	static const char *const names[] = {
 		"entry_SYSCALL_64", "asm_exc_debug", "asm_exc_nmi",
@@ -187,10 +185,10 @@ TEST_F(perf_kernel, not_on_entry_code)
 		}
 	}
 	if (!known)
-		SKIP(return, "/proc/kallsyms does not tell");
+		SKIP(return, "/proc/kallsyms shows no addresses");
 }
 
-/* How many of the places in [@addr, @addr + @size) are accepted */
+/* The number of addresses in [@addr, @addr + @size) that are accepted */
 static int accepted_in(struct __test_metadata *_metadata,
 		       struct perf_event_attr *attr, const char *name,
 		       unsigned long long addr, unsigned int size)
@@ -213,30 +211,30 @@ static int accepted_in(struct __test_metadata *_metadata,
 }
 
 /*
- * Paranoid entry (of #DB itself, of NMI) finds the GS base in it.
+ * Paranoid entry (of #DB itself, of NMI) reads the GS base from it.
  *
  * Regression test for c4bed4b96918.
  */
-TEST_F(perf_kernel, not_on_per_cpu_offsets)
+TEST_F(perf_kernel, per_cpu_offsets_refused)
 {
 	unsigned long long addr = symbol_addr("__per_cpu_offset");
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 
 	if (!addr)
-		SKIP(return, "/proc/kallsyms does not tell");
+		SKIP(return, "/proc/kallsyms shows no addresses");
 	ASSERT_EQ(0, accepted_in(_metadata, &self->attr, "__per_cpu_offset",
 				 addr, 8 * cpus));
 }
 
 /*
- * What each CPU has to itself and touches on entry: the GDT, the TSS with the
- * stack pointers, the TLB state that NMI entry reads, the copy of DR7 that the
- * #DB entry reads before it disarms.
+ * Per-CPU data that is accessed on entry: the GDT, the TSS with the stack
+ * pointers, the TLB state that NMI entry reads, the copy of DR7 that #DB entry
+ * reads before it disarms.
  *
  * Regression test for 97417cb9ad4e, f9fe0b89f054, fdef24dfccb7 and
  * 3943abf2dbfa.
  */
-TEST_F(perf_kernel, not_on_entry_data)
+TEST_F(perf_kernel, entry_data_refused)
 {
 	static const struct {
 		const char *name;
@@ -249,12 +247,12 @@ TEST_F(perf_kernel, not_on_entry_data)
 	unsigned int i, cpu, cpus = sysconf(_SC_NPROCESSORS_CONF), known = 0;
 
 	if (!offsets)
-		SKIP(return, "/proc/kallsyms does not tell");
+		SKIP(return, "/proc/kallsyms shows no addresses");
 	for (i = 0; i < ARRAY_SIZE(data); i++) {
 		addr = symbol_addr(data[i].name);
 		for (cpu = 0; addr && cpu < cpus && cpu < MAX_CPUS; cpu++) {
 			if (!read_kernel(offsets + 8 * cpu, &base, 8))
-				SKIP(return, "/proc/kcore does not tell");
+				SKIP(return, "/proc/kcore not readable");
 			known++;
 			ASSERT_EQ(0, accepted_in(_metadata, &self->attr,
 						 data[i].name, addr + base,
@@ -264,13 +262,13 @@ TEST_F(perf_kernel, not_on_entry_data)
 		}
 	}
 	if (!known)
-		SKIP(return, "/proc/kallsyms does not tell");
+		SKIP(return, "/proc/kallsyms shows no addresses");
 }
 
 /*
- * And where it may be, an execute breakpoint in the kernel counts like one in
- * a program: each call, once.  RF has to be set on the way out of #DB, or the
- * CPU hangs; that it is, is tried in user space first.
+ * Where it is permitted, an execute breakpoint in the kernel counts each call
+ * once. RF has to be set on the return from #DB, or the CPU hangs; that it is
+ * set is tried in user space first.
  */
 TEST_F(perf_kernel, counts_each_system_call)
 {
@@ -279,12 +277,12 @@ TEST_F(perf_kernel, counts_each_system_call)
 	int fd;
 
 	if (!addr)
-		SKIP(return, "/proc/kallsyms does not tell");
+		SKIP(return, "/proc/kallsyms shows no addresses");
 	self->attr = perf_attr(HW_BREAKPOINT_X, probe_target(0),
 			       PERF_EXECUTE_LEN);
 	fd = perf_try(&self->attr, 0, -1);
 	ASSERT_LE(0, fd);
-	probe_visit(0, &word, 1);
+	probe_call_target(0, &word, 1);
 	ASSERT_EQ(1, perf_count(fd));
 	close(fd);
 
@@ -297,7 +295,7 @@ TEST_F(perf_kernel, counts_each_system_call)
 	for (i = 0; i < CALLS; i++)
 		syscall(SYS_getppid);
 	EXPECT_EQ(CALLS, perf_count(fd));
-	/* And not those that are not its own */
+	/* And not calls by others */
 	syscall(SYS_getuid);
 	EXPECT_EQ(CALLS, perf_count(fd));
 	close(fd);

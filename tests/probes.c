@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The probes that more than one test uses: plain stores and loads, and the
- * targets of execute breakpoints.
+ * Probes used by several programs: plain stores and loads, and the targets of
+ * execute breakpoints.
  */
 #include "probes.h"
 
@@ -12,7 +12,7 @@ DEFINE_PROBE(probe_load1, "", "movb (" PROBE_PTR "), %al", "");
 DEFINE_PROBE(probe_load2, "", "movw (" PROBE_PTR "), %ax", "");
 DEFINE_PROBE(probe_load4, "", "movl (" PROBE_PTR "), %eax", "");
 
-/* Eight bytes in one access: the x87 does it wherever there is no REX.W */
+/* One access of eight bytes; 32-bit code needs the x87 for it */
 #ifdef __x86_64__
 DEFINE_PROBE(probe_store8, "", "movq %rax, (%rdx)", "");
 DEFINE_PROBE(probe_load8, "", "movq (%rdx), %rax", "");

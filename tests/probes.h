@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Probes: the instructions that get watched.  Each is a function of its own,
- * with a label on the instruction and one right behind it, so that a test can
- * say where exactly a trap must be reported: an execute breakpoint at the
- * first, a data breakpoint at the second.
+ * Probes: the instructions that are watched.  Each is a function with a label on
+ * the instruction and another one after it.  An execute breakpoint must be
+ * reported at the first label, a data breakpoint at the second.
  */
 #ifndef HW_BREAKPOINT_PROBES_H
 #define HW_BREAKPOINT_PROBES_H
@@ -14,9 +13,8 @@
 #define PROBE_STR(x)	PROBE_STR_(x)
 
 /*
- * What differs between the two bitnesses.  A probe finds its address in
- * PROBE_PTR and its value in PROBE_VAL; both, and the register named by
- * PROBE_TMP, belong to the callee in either calling convention.
+ * The address of a probe is in PROBE_PTR, its value in PROBE_VAL.  These two and
+ * PROBE_TMP are caller-saved in both calling conventions.
  */
 #ifdef __x86_64__
 #define PROBE_PTR	"%rdx"
@@ -31,13 +29,13 @@
 #endif
 
 /**
- * DEFINE_PROBE() - a function around one watched instruction
+ * DEFINE_PROBE() - define a function with one watched instruction
  * @name: its name; the labels are name_at and name_next
- * @setup: assembly before the instruction, on top of PROBE_ARGS
+ * @setup: assembly before the instruction, in addition to PROBE_ARGS
  * @insn: the watched instruction
- * @after: assembly behind it, up to the return
+ * @after: assembly between the instruction and the return
  *
- * At file scope, beside a DECLARE_PROBE().  The function is
+ * To be used at file scope, with a DECLARE_PROBE().  The function is
  * void name(void *addr, unsigned long val).
  */
 #define DEFINE_PROBE(name, setup, insn, after)				\
@@ -53,7 +51,7 @@
 	    ".popsection\n")
 
 /**
- * DECLARE_PROBE() - make a probe and its labels known to C
+ * DECLARE_PROBE() - declare a probe and its labels
  * @name: as in DEFINE_PROBE()
  */
 #define DECLARE_PROBE(name)						\
@@ -61,13 +59,13 @@
 	extern const char name##_at[], name##_next[]
 
 /**
- * struct probe - a probe that accesses memory, for tables
+ * struct probe - description of a probe that accesses memory
  * @name: for messages
  * @fn: the function; accesses @size bytes at its first argument
  * @at: the watched instruction
- * @next: the instruction behind it
- * @size: bytes accessed
- * @store: it writes (its second argument); otherwise it reads
+ * @next: the instruction after it
+ * @size: number of bytes accessed
+ * @store: whether it writes (its second argument) or reads
  */
 struct probe {
 	const char *name;
@@ -99,9 +97,9 @@ DECLARE_PROBE(probe_load4);
 DECLARE_PROBE(probe_load8);
 
 /*
- * Targets for execute breakpoints: functions of the same shape, 16 bytes
- * apart, that store their second argument at their first.  The breakpoint
- * goes on the first instruction, so that at the trap the store is still owed.
+ * Targets for execute breakpoints: identical functions, 16 bytes apart, that
+ * store their second argument at their first.  The breakpoint is set on the first
+ * instruction, so that at the trap the store has not been done yet.
  */
 #define PROBE_TARGETS	64
 #define PROBE_TARGET_SIZE 16
@@ -119,13 +117,13 @@ static inline const char *probe_target(unsigned int n)
 }
 
 /**
- * probe_visit() - run an execute target
+ * probe_call_target() - call an execute target
  * @n: 0 to PROBE_TARGETS - 1
- * @addr: where it stores
- * @val: what it stores
+ * @addr: the address that it stores to
+ * @val: the value that it stores
  */
-static inline void probe_visit(unsigned int n, unsigned long *addr,
-			       unsigned long val)
+static inline void probe_call_target(unsigned int n, unsigned long *addr,
+				     unsigned long val)
 {
 	((void (*)(unsigned long *, unsigned long))
 		(unsigned long)probe_target(n))(addr, val);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The report that this suite began with: "x86: Hardware breakpoints are not
- * always triggered" (linux-kernel, January 2016; CRIU issue 107).
+ * Regression test for "x86: Hardware breakpoints are not always triggered"
+ * (linux-kernel, January 2016; CRIU issue 107; fixed by 172b2386ed16 and
+ * 70e4da7a8ff6).
  *
- * A checkpointing tool puts an execute breakpoint into DR0 of a looping child
- * and waits for it.  In a KVM guest the child now and then ran straight
- * through, while DR0 and DR7 read back right.  It took two reproducers with
- * different addresses side by side: the registers of the one had to be left
- * behind in the CPU by the other (KVM loaded them no more after the vCPU was
- * loaded; upstream 172b2386ed16 and 70e4da7a8ff6).
+ * A checkpointing tool armed an execute breakpoint in DR0 of a looping child.  In
+ * a KVM guest the breakpoint was sometimes missed although DR0 and DR7 read back
+ * correctly.  Reproducing it took two instances with different addresses on one
+ * machine: KVM did not reload the guest's debug registers after a vCPU load, so
+ * the CPU still had those of the other instance.
  *
- * Here the parent plants a number at each stop, and the child proves that it
- * was planted before it went by.
+ * The tracer stores the iteration number at each stop, and the child checks it
+ * after each execution of the watched instruction.
  */
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,35 +19,31 @@
 #include "harness.h"
 #include "probes.h"
 
-#define VISITS	2000
+#define ITERATIONS	2000
 
-/* Two addresses, as in the report: neighbours in one block of nops */
+/* Two addresses, as in the report: adjacent nops */
 DECLARE_PROBE(report_loop);
 DEFINE_PROBE(report_loop, "", "nop", "nop");
 
-struct planted {
-	unsigned long number;
-};
-
-static void visit_and_check(struct tracee *t)
+static void run_and_check(struct tracee *t)
 {
-	struct planted *planted = t->arg;
+	unsigned long *stored = t->arg;
 	unsigned long i;
 
-	for (i = 1; i <= VISITS; i++) {
+	for (i = 1; i <= ITERATIONS; i++) {
 		*t->progress = i;
 		report_loop(NULL, 0);
-		if (__atomic_load_n(&planted->number, __ATOMIC_RELAXED) != i)
+		if (__atomic_load_n(stored, __ATOMIC_RELAXED) != i)
 			_exit(1);
 	}
 }
 
-/* Trace one child through all its visits */
+/* Trace one child through all its iterations */
 static int trace_report(enum tracee_how how, const char *addr, unsigned int id)
 {
-	struct planted *planted = shared_alloc(sizeof(*planted));
+	unsigned long *stored = shared_alloc(sizeof(*stored));
 	struct tracee t = {
-		.body = visit_and_check, .arg = planted, .id = id,
+		.body = run_and_check, .arg = stored, .id = id,
 	};
 	unsigned long i;
 	int err;
@@ -57,9 +53,9 @@ static int trace_report(enum tracee_how how, const char *addr, unsigned int id)
 		return err;
 
 	err = tracee_arm(&t, 0, BP_EXECUTE, 1, addr);
-	for (i = 1; !err && i <= VISITS; i++) {
+	for (i = 1; !err && i <= ITERATIONS; i++) {
 		err = tracee_expect_hit(&t, 1, addr, i);
-		__atomic_store_n(&planted->number, i, __ATOMIC_RELAXED);
+		__atomic_store_n(stored, i, __ATOMIC_RELAXED);
 	}
 	if (!err)
 		err = tracee_expect_exit(&t);
@@ -94,15 +90,15 @@ FIXTURE_TEARDOWN(report)
 {
 }
 
-TEST_F(report, never_passed_by)
+TEST_F(report, every_execution_traps)
 {
 	skip_if_dead(_metadata, BY_PTRACE, NEEDS_EXECUTE);
-	may_go_on(_metadata, trace_report(variant->how, report_loop_at, 0),
-		  "trace a looping child");
+	skip_if_refused(_metadata, trace_report(variant->how, report_loop_at, 0),
+			"ptrace");
 }
 
-/* Company: a second reproducer with the other address, on the same CPU */
-TEST_F(report, never_passed_by_in_company)
+/* With a second tracer and child, which use the other address, on the same CPU */
+TEST_F(report, every_execution_traps_beside_second_tracer)
 {
 	int cpu, err, status;
 	pid_t other;
@@ -118,8 +114,8 @@ TEST_F(report, never_passed_by_in_company)
 
 	err = trace_report(variant->how, report_loop_at, 0);
 	ASSERT_EQ(other, waitpid(other, &status, 0));
-	if (may_go_on(_metadata, err, "trace a looping child"))
-		EXPECT_EQ(0, status);
+	skip_if_refused(_metadata, err, "ptrace");
+	EXPECT_EQ(0, status);
 }
 
 TEST_HARNESS_MAIN

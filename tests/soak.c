@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Soak: all storms as one long mixed load, for minutes or days.
+ * Soak: tracees under a random background load, for minutes or days.
  *
- *   soak TIME [--tracers N] [--tracees M] [--seed S] [--keep-going] [--choices]
+ * soak TIME [--tracers N] [--tracees M] [--seed S] [--keep-going] [--choices]
  *
- * Some bugs want company and patience: the one of 2016 took up to an hour.
- * Each tracer plays bout after bout: a crew of its own with how it attaches,
- * where it runs, at what pace, which slots are armed and in whose company all
- * drawn at random from the seed.  Every trap is exact, as in the tests.  At
- * the first event that is not, it writes the record of it and of the
- * neighbours, and stops.
+ * Some bugs need load and time: that of 2016 took up to an hour.  Each tracer
+ * runs iteration after iteration: a group of tracees whose way of attaching,
+ * CPUs, pace, armed slots and stressor are chosen at random from the seed.
+ * Every trap is exact, as in the tests.  At the first event that is not the
+ * expected one, it reports it together with the events of its neighbours, and
+ * stops.
  *
- * What is drawn depends on nothing but the seed, the numbers of tracers and
- * tracees, and which bout it is: the same seed makes the same choices, though
- * not the same interleaving.
+ * The choices depend only on the seed, the numbers of tracers and tracees, and
+ * the number of the iteration: the same seed makes the same choices, though not
+ * with the same interleaving.
  *
  * Started by run_tests.sh --soak; not part of the default run.
  */
@@ -30,43 +30,43 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "company.h"
-#include "crew.h"
+#include "stressor.h"
+#include "tracee_group.h"
 #include "firing.h"
 #include "environment.h"
 
 #define MAX_TRACERS	64
 
 /*
- * Bouts of a season.  In its last quarter each thread leaves a slot to others,
- * and the first tracer has the company that takes one from every thread.
- * Tracers wait for each other where that begins and ends.
+ * Iterations of a cycle.  In its last quarter each thread leaves a slot to
+ * others, and the first tracer runs the stressor that takes one from every
+ * thread. Tracers wait for each other at both ends of that phase.
  */
-#define SEASON		32
-#define SHARED		(SEASON * 3 / 4)
+#define CYCLE		32
+#define SHARED_PHASE		(CYCLE * 3 / 4)
 
 enum where { ON_ONE_CPU, ON_A_CPU, ANYWHERE, WHERES };
 
-/* What a bout is to be */
+/* The choices of an iteration */
 struct choice {
 	unsigned long long seed;
 	unsigned int n, rounds, base;
 	enum where where;
-	enum crew_pace pace;
+	enum group_pace pace;
 	bool fifo;
-	int company;	/* kind, or -1 */
+	int stressor;	/* kind, or -1 */
 	struct {
 		enum tracee_how how;
 		bool armed, moved;
 		unsigned int spare;
-	} m[CREW_MAX];
+	} m[GROUP_MAX];
 };
 
-/* What one tracer has come to; in memory that all share */
+/* The results of one tracer; in shared memory */
 struct tracer {
 	pid_t pid;
-	bool gone;
-	unsigned long bouts;
+	bool exited;
+	unsigned long iterations;
 	unsigned long traps;
 	unsigned long switches;
 	unsigned long moves;
@@ -76,10 +76,10 @@ struct tracer {
 	unsigned long long seed;
 	struct choice choice;
 	struct {
-		unsigned long bouts, done, refused;
-	} company[COMPANY_KINDS];
-	struct tracee t[CREW_MAX];
-	struct crew_member m[CREW_MAX];
+		unsigned long iterations, runs, refused;
+	} stressor[STRESSOR_KINDS];
+	struct tracee t[GROUP_MAX];
+	struct group_tracee m[GROUP_MAX];
 };
 
 static struct {
@@ -92,13 +92,13 @@ static struct {
 } opt = { .tracers = 4, .tracees = 4 };
 
 static struct tracer *tracers;
-static int *told;
+static int *stop;
 
-/* Those that may be used at the start; one of them may come and go */
+/* The CPUs that are usable at the start; the last one may go offline */
 static int cpus[64], ncpus;
 
 /* SplitMix64 (Steele, Lea, Flood 2014): one word of state, any seed will do */
-static unsigned long long draw(unsigned long long *state, unsigned long long n)
+static unsigned long long random_below(unsigned long long *state, unsigned long long n)
 {
 	unsigned long long z = *state += 0x9e3779b97f4a7c15ULL;
 
@@ -115,7 +115,7 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-/* What /proc/stat says of time that the hypervisor gave to others */
+/* The steal time, from /proc/stat: time that the hypervisor gave to others */
 static void report_steal(void)
 {
 	char line[256];
@@ -134,43 +134,43 @@ static void report_steal(void)
 		fclose(f);
 }
 
-/* The CPU that a tracee was on last, as it said itself; -1 if it never did */
+/* The CPU that a tracee has last recorded; -1 if it never did */
 static int last_cpu(const struct tracee *t)
 {
 	return t->events ? t->log[(t->events - 1) % TRACEE_EVENTS].cpu : -1;
 }
 
-/* When the armed thread that was wrong came to have its CPU's registers */
-static void record_switch(const struct tracee *t, const struct crew_member *m)
+/* The last context switch of the tracee that had a wrong event */
+static void record_switch(const struct tracee *t, const struct group_tracee *m)
 {
 	unsigned long long seen = t->log[(t->events - 1) % TRACEE_EVENTS].time;
-	const struct crew_area *own = &m->area[m->nr];
+	const struct group_area *own = &m->area[m->nr];
 
-	fprintf(stderr, "#   tracee %u, on CPU %d, moved %lu times by us\n", t->id,
+	fprintf(stderr, "#   tracee %u, on CPU %d, moved %lu times by its tracer\n", t->id,
 		last_cpu(t), own->moves);
 	if (own->switches)
-		fprintf(stderr, "#   %lu switches, the last behind thread %d, %lld us before\n",
-			own->switches, own->from,
-			(long long)(seen - own->since) / 1000);
+		fprintf(stderr, "#   %lu switches, the last from thread %d, %lld us before\n",
+			own->switches, own->switched_from,
+			(long long)(seen - own->switched_at) / 1000);
 }
 
-/* One line, of what was drawn and nothing else */
+/* One line with the random choices */
 static void print_choice(FILE *f, unsigned int nr, const struct tracer *me)
 {
 	static const char * const where[WHERES] = {
-		"on one CPU", "on its tracer's CPU", "anywhere" };
-	static const char * const pace[] = { "free", "yield", "baton", "move" };
+		"on one CPU", "on its tracer's CPU", "on any CPU" };
+	static const char * const pace[] = { "free", "yield", "token", "move" };
 	static const char * const how[] = { "traceme", "attach", "seize" };
 	const struct choice *c = &me->choice;
 	unsigned int i;
 
-	fprintf(f, "# tracer %u, bout %lu: %u rounds, %s, %s%s, company %s", nr,
-		me->bouts, c->rounds, where[c->where], pace[c->pace],
+	fprintf(f, "# tracer %u, iteration %lu: %u rounds, %s, %s%s, stressor %s", nr,
+		me->iterations, c->rounds, where[c->where], pace[c->pace],
 		c->fifo ? ", SCHED_FIFO" : "",
-		c->company < 0 ? "none" : company_kinds[c->company].name);
+		c->stressor < 0 ? "none" : stressor_kinds[c->stressor].name);
 	for (i = 0; i < c->n; i++)
-		fprintf(f, "; member %u %s %s%s, %u slots",
-			(c->base + i) % CREW_MAX, how[c->m[i].how],
+		fprintf(f, "; tracee %u %s %s%s, %u slots",
+			(c->base + i) % GROUP_MAX, how[c->m[i].how],
 			c->m[i].armed ? "armed" : "unarmed",
 			c->m[i].moved ? " moved" : "",
 			DR_SLOTS - c->m[i].spare);
@@ -179,8 +179,8 @@ static void print_choice(FILE *f, unsigned int nr, const struct tracer *me)
 }
 
 /*
- * The rest of the record; the ledger has reported the event itself.  After it
- * the last events of all that were on the same CPU last, of whatever tracer.
+ * The rest of the report; the event itself has been reported.  Followed by the
+ * last events of all tracees that were last on the same CPU, of any tracer.
  */
 static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 {
@@ -188,7 +188,7 @@ static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 	int cpu = -1;
 
 	print_choice(stderr, nr, me);
-	fprintf(stderr, "# the bout began with seed %#llx, the run's is %llu\n",
+	fprintf(stderr, "# seed of the iteration %#llx, of the run %llu\n",
 		me->choice.seed, opt.seed);
 	report_steal();
 	for (i = 0; i < n; i++) {
@@ -206,72 +206,72 @@ static void record(unsigned int nr, const struct tracer *me, unsigned int n)
 			if (!t->tid || !t->events || (i == nr && j >= n) ||
 			    (cpu >= 0 && last_cpu(t) >= 0 && last_cpu(t) != cpu))
 				continue;
-			fprintf(stderr, "#   last events of tracer %u's\n", i);
+			fprintf(stderr, "#   last events of a tracee of tracer %u\n", i);
 			tracee_report_events(t);
 		}
 	}
 }
 
-/* Draw what the next bout is to be */
+/* Choose the next iteration */
 static void choose(unsigned int nr, struct tracer *me)
 {
-	bool shared = me->bouts % SEASON >= SHARED;
+	bool shared = me->iterations % CYCLE >= SHARED_PHASE;
 	unsigned long long *seed = &me->seed;
 	struct choice *c = &me->choice;
 	unsigned int i;
 
 	*c = (struct choice){ .seed = *seed };
-	c->n = 1 + draw(seed, opt.tracees);
-	c->rounds = 20 + draw(seed, 60);
-	c->base = draw(seed, CREW_MAX);
-	c->where = draw(seed, WHERES);
-	c->pace = draw(seed, CREW_MOVE + 1);
-	c->fifo = !draw(seed, 8);
-	/* A baton goes round only where all are there to take it */
-	if (c->pace == CREW_BATON)
+	c->n = 1 + random_below(seed, opt.tracees);
+	c->rounds = 20 + random_below(seed, 60);
+	c->base = random_below(seed, GROUP_MAX);
+	c->where = random_below(seed, WHERES);
+	c->pace = random_below(seed, PACE_MOVE + 1);
+	c->fifo = !random_below(seed, 8);
+	/* The token is passed only if all of them are there */
+	if (c->pace == PACE_TOKEN)
 		c->base = 0;
-	/* The last two kinds are for one at a time */
-	c->company = draw(seed, COMPANY_CPU_EVENTS);
-	if (draw(seed, 2))
-		c->company = -1;
+	/* The last two kinds are for one tracer only */
+	c->stressor = random_below(seed, STRESSOR_CPU_EVENTS);
+	if (random_below(seed, 2))
+		c->stressor = -1;
 	if (!nr && shared)
-		c->company = COMPANY_CPU_EVENTS;
-	else if (!nr && !draw(seed, 4))
-		c->company = COMPANY_HOTPLUG;
-	/* A CPU takes its time to go */
-	if (c->company == COMPANY_HOTPLUG)
+		c->stressor = STRESSOR_CPU_EVENTS;
+	else if (!nr && !random_below(seed, 4))
+		c->stressor = STRESSOR_HOTPLUG;
+	/* Hotplug takes time */
+	if (c->stressor == STRESSOR_HOTPLUG)
 		c->rounds *= 8;
 	for (i = 0; i < c->n; i++) {
-		c->m[i].how = draw(seed, 3);
-		c->m[i].armed = draw(seed, 8);
-		c->m[i].moved = draw(seed, 2) && c->where == ANYWHERE;
-		c->m[i].spare = draw(seed, 4) ? 0 : draw(seed, 4);
+		c->m[i].how = random_below(seed, 3);
+		c->m[i].armed = random_below(seed, 8);
+		c->m[i].moved = random_below(seed, 2) && c->where == ANYWHERE;
+		c->m[i].spare = random_below(seed, 4) ? 0 : random_below(seed, 4);
 		if (shared && !c->m[i].spare)
 			c->m[i].spare = 1;
 	}
 }
 
-/* Wait until no other tracer is in an earlier part of the season */
-static void meet(const struct tracer *me)
+/* Wait until no other tracer is in an earlier phase of the cycle */
+static void wait_for_phase(const struct tracer *me)
 {
 	struct timespec tick = { .tv_nsec = 1000000 };
 	unsigned int i = 0;
 
-	if (me->bouts % SEASON && me->bouts % SEASON != SHARED)
+	if (me->iterations % CYCLE && me->iterations % CYCLE != SHARED_PHASE)
 		return;
-	while (i < opt.tracers && !__atomic_load_n(told, __ATOMIC_RELAXED)) {
-		if (__atomic_load_n(&tracers[i].gone, __ATOMIC_RELAXED) ||
-		    __atomic_load_n(&tracers[i].bouts, __ATOMIC_RELAXED) >=
-		    me->bouts)
+	while (i < opt.tracers && !__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+		if (__atomic_load_n(&tracers[i].exited, __ATOMIC_RELAXED) ||
+		    __atomic_load_n(&tracers[i].iterations, __ATOMIC_RELAXED) >=
+		    me->iterations)
 			i++;
 		else
 			nanosleep(&tick, NULL);
 	}
 }
 
-/* The crew of a bout, stopped and armed */
-static int start_crew(unsigned int nr, struct tracer *me,
-		      struct crew_area *area)
+/* Start the group of an iteration, stopped and armed */
+static int start_group(unsigned int nr, struct tracer *me,
+		       struct group_area *area)
 {
 	struct sched_param prio = { .sched_priority = 1 };
 	const struct choice *c = &me->choice;
@@ -280,75 +280,75 @@ static int start_crew(unsigned int nr, struct tracer *me,
 
 	memset(me->t, 0, sizeof(me->t));
 	for (i = 0; i < c->n && !err; i++) {
-		struct crew_member *m = &me->m[i];
+		struct group_tracee *m = &me->m[i];
 
-		*m = (struct crew_member){
+		*m = (struct group_tracee){
 			.area = area, .rounds = c->rounds, .pace = c->pace,
-			.nr = (c->base + i) % CREW_MAX,
-			.of = c->pace == CREW_BATON ? c->n : CREW_MAX,
+			.nr = (c->base + i) % GROUP_MAX,
+			.of = c->pace == PACE_TOKEN ? c->n : GROUP_MAX,
 			.armed = c->m[i].armed, .moved = c->m[i].moved,
 			.spare = c->m[i].spare,
-			.stops = c->company == COMPANY_STOPS };
-		err = crew_start(&me->t[i], m, c->m[i].how);
-		/* Refused where the CPU is away: then elsewhere */
+			.stops = c->stressor == STRESSOR_STOPS };
+		err = group_start(&me->t[i], m, c->m[i].how);
+		/* Refused if the CPU is offline: then on any other */
 		if (!err && c->where != ANYWHERE)
 			pin_to_cpu(me->t[i].tid,
 				   cpus[c->where == ON_A_CPU ? nr % ncpus : 0]);
-		/* Where it may, and the tracer has a CPU without it */
+		/* If permitted, and the tracer can use another CPU */
 		if (!err && c->fifo && ncpus > 1)
 			sched_setscheduler(me->t[i].tid, SCHED_FIFO, &prio);
 	}
 	return err;
 }
 
-/* In the company that was chosen, if any; 1 where something was wrong */
-static int run_crew(unsigned int nr, struct tracer *me)
+/* Run with the chosen stressor, if any; 1 if something was wrong */
+static int run_group(unsigned int nr, struct tracer *me)
 {
 	const struct choice *choice = &me->choice;
-	struct company c = { .t = me->t, .n = choice->n };
-	int kind = choice->company, err, ret;
+	struct stressor c = { .t = me->t, .n = choice->n };
+	int kind = choice->stressor, err, ret;
 
 	if (kind >= 0) {
-		err = company_start(&c, &company_kinds[kind]);
+		err = stressor_start(&c, &stressor_kinds[kind]);
 		if (err)
 			return err;
 	}
-	err = crew_run(me->t, choice->n);
+	err = group_run(me->t, choice->n);
 	if (err)
 		record(nr, me, choice->n);
 	if (kind < 0)
 		return err;
-	ret = company_stop(&c);
-	me->company[kind].bouts++;
-	me->company[kind].done += c.did;
-	if (ret == COMPANY_CANNOT) {
-		me->company[kind].refused++;
+	ret = stressor_stop(&c);
+	me->stressor[kind].iterations++;
+	me->stressor[kind].runs += c.iterations;
+	if (ret == STRESSOR_REFUSED) {
+		me->stressor[kind].refused++;
 	} else if (ret) {
-		fprintf(stderr, "# company %s failed\n",
-			company_kinds[kind].name);
+		fprintf(stderr, "# stressor %s failed\n",
+			stressor_kinds[kind].name);
 		me->wrong++;
 		err = 1;
 	}
 	return err;
 }
 
-/* One bout, from start to exit */
-static int bout(unsigned int nr, struct tracer *me)
+/* One iteration, from start to exit */
+static int iterate(unsigned int nr, struct tracer *me)
 {
-	struct crew_area *area = crew_areas();
+	struct group_area *area = group_areas();
 	unsigned int i;
 	int err;
 
-	be_patient();
+	reset_slot_retries();
 	choose(nr, me);
 	if (opt.choices)
 		print_choice(stdout, nr, me);
-	err = start_crew(nr, me, area);
+	err = start_group(nr, me, area);
 	if (err)
 		fprintf(stderr, "# tracer %u cannot start: %s\n", nr,
 			strerror(abs(err)));
 	else
-		err = run_crew(nr, me);
+		err = run_group(nr, me);
 	for (i = 0; i < me->choice.n; i++) {
 		struct tracee *t = &me->t[i];
 
@@ -361,8 +361,8 @@ static int bout(unsigned int nr, struct tracer *me)
 		me->switches += area[me->m[i].nr].switches;
 		me->moves += area[me->m[i].nr].moves;
 	}
-	munmap(area, CREW_MAX * sizeof(*area));
-	__atomic_add_fetch(&me->bouts, 1, __ATOMIC_RELAXED);
+	munmap(area, GROUP_MAX * sizeof(*area));
+	__atomic_add_fetch(&me->iterations, 1, __ATOMIC_RELAXED);
 	return err;
 }
 
@@ -373,8 +373,9 @@ static void trace(unsigned int nr)
 	unsigned int i;
 
 	/*
-	 * The end is told by the parent, also where a terminal tells us all: a
-	 * tracee would stop for it, ignored or not, where nothing owes a stop.
+	 * The parent asks all to stop, even if a terminal signals all of us: a
+	 * tracee would stop for the signal, ignored or not, which is not
+	 * expected.
 	 */
 	setpgid(0, 0);
 	signal(SIGINT, SIG_IGN);
@@ -382,18 +383,18 @@ static void trace(unsigned int nr)
 	signal(SIGHUP, SIG_IGN);
 	tracee_events_shown = TRACEE_EVENTS;
 	for (i = 0; i <= nr; i++)
-		me->seed = draw(&state, ~0ULL);
+		me->seed = random_below(&state, ~0ULL);
 	for (;;) {
 		int err;
 
-		meet(me);
-		if (__atomic_load_n(told, __ATOMIC_RELAXED))
+		wait_for_phase(me);
+		if (__atomic_load_n(stop, __ATOMIC_RELAXED))
 			break;
-		err = bout(nr, me);
+		err = iterate(nr, me);
 		if (err && err != 1)
 			_exit(1);
 		if (err && !opt.keep_going) {
-			__atomic_store_n(told, 1, __ATOMIC_RELAXED);
+			__atomic_store_n(stop, 1, __ATOMIC_RELAXED);
 			_exit(1);
 		}
 	}
@@ -406,36 +407,36 @@ static void add_up(struct tracer *sum)
 
 	*sum = (struct tracer){ 0 };
 	for (i = 0; i < opt.tracers; i++) {
-		sum->bouts += tracers[i].bouts;
+		sum->iterations += tracers[i].iterations;
 		sum->traps += tracers[i].traps;
 		sum->switches += tracers[i].switches;
 		sum->moves += tracers[i].moves;
 		sum->missed += tracers[i].missed;
 		sum->unexpected += tracers[i].unexpected;
 		sum->wrong += tracers[i].wrong;
-		for (j = 0; j < CREW_MAX; j++)
+		for (j = 0; j < GROUP_MAX; j++)
 			sum->traps += tracers[i].t[j].traps;
-		for (j = 0; j < COMPANY_KINDS; j++) {
-			sum->company[j].bouts += tracers[i].company[j].bouts;
-			sum->company[j].done += tracers[i].company[j].done;
-			sum->company[j].refused += tracers[i].company[j].refused;
+		for (j = 0; j < STRESSOR_KINDS; j++) {
+			sum->stressor[j].iterations += tracers[i].stressor[j].iterations;
+			sum->stressor[j].runs += tracers[i].stressor[j].runs;
+			sum->stressor[j].refused += tracers[i].stressor[j].refused;
 		}
 	}
 }
 
-/* In whose company, and which of it this machine refused */
-static void report_company(const struct tracer *sum)
+/* Which stressors have run, and which were refused */
+static void report_stressors(const struct tracer *sum)
 {
 	unsigned int j;
 
-	for (j = 0; j < COMPANY_KINDS; j++) {
-		if (!sum->company[j].bouts)
-			fprintf(stderr, "#   beside %s: never drawn\n",
-				company_kinds[j].name);
+	for (j = 0; j < STRESSOR_KINDS; j++) {
+		if (!sum->stressor[j].iterations)
+			fprintf(stderr, "#   stressor %s: never chosen\n",
+				stressor_kinds[j].name);
 		else
-			fprintf(stderr, "#   beside %s: %lu bouts, %lu times, refused in %lu\n",
-				company_kinds[j].name, sum->company[j].bouts,
-				sum->company[j].done, sum->company[j].refused);
+			fprintf(stderr, "#   stressor %s: %lu iterations, %lu runs, %lu refused\n",
+				stressor_kinds[j].name, sum->stressor[j].iterations,
+				sum->stressor[j].runs, sum->stressor[j].refused);
 	}
 }
 
@@ -452,10 +453,10 @@ static void status(const char *before, const char *after, double elapsed)
 		sum.unexpected, sum.wrong, after);
 }
 
-static void tell(int sig)
+static void stop_all(int sig)
 {
 	(void)sig;
-	__atomic_store_n(told, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(stop, 1, __ATOMIC_RELAXED);
 }
 
 static double parse_time(const char *text)
@@ -467,7 +468,7 @@ static double parse_time(const char *text)
 	const char *unit = *end ? strchr(units, *end) : NULL;
 	int i;
 
-	/* Each unit is so many of the next smaller one */
+	/* Each unit is a multiple of the next smaller one */
 	for (i = unit ? unit - units + 1 : 0; i-- > 0;)
 		t *= factors[i];
 	end += !!unit;
@@ -514,7 +515,7 @@ static void parse_options(int argc, char **argv)
 						  MAX_TRACERS);
 			break;
 		case 'm':
-			opt.tracees = parse_count("--tracees", optarg, CREW_MAX);
+			opt.tracees = parse_count("--tracees", optarg, GROUP_MAX);
 			break;
 		case 's':
 			opt.seed = strtoull(optarg, &end, 0);
@@ -538,15 +539,15 @@ static void parse_options(int argc, char **argv)
 		usage("not a time", argv[optind]);
 }
 
-static void nothing(struct tracee *t)
+static void do_nothing(struct tracee *t)
 {
 	(void)t;
 }
 
 int main(int argc, char **argv)
 {
-	struct sigaction action = { .sa_handler = tell };
-	struct tracee probe = { .body = nothing };
+	struct sigaction action = { .sa_handler = stop_all };
+	struct tracee probe = { .body = do_nothing };
 	static struct tracer sum;
 	double begin, shown = 0;
 	unsigned int i, left = 0;
@@ -559,7 +560,7 @@ int main(int argc, char **argv)
 	printf("TAP version 13\n1..1\n");
 	err = tracee_start(&probe, TRACEE_TRACEME);
 	if (err == -EPERM || err == -EACCES || err == -ENOSYS) {
-		printf("ok 1 soak # SKIP ptrace: %s\n", strerror(-err));
+		printf("ok 1 soak # SKIP ptrace not permitted\n");
 		return 4;
 	}
 	tracee_stop(&probe);
@@ -572,15 +573,18 @@ int main(int argc, char **argv)
 	fflush(stdout);
 
 	tracers = shared_alloc(MAX_TRACERS * sizeof(*tracers));
-	told = shared_alloc(sizeof(*told));
-	/* Before the tracers: their switches are counted as one */
-	munmap(crew_areas(), CREW_MAX * sizeof(struct crew_area));
+	stop = shared_alloc(sizeof(*stop));
+	/*
+	 * Before the tracers are forked: their context switches are counted
+	 * together
+	 */
+	munmap(group_areas(), GROUP_MAX * sizeof(struct group_area));
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
 	begin = now();
 	for (i = 0; i < opt.tracers; i++) {
-		/* The child must not write into what is shared */
+		/* The child must not write to shared memory */
 		pid = fork();
 		if (!pid)
 			trace(i);
@@ -588,7 +592,7 @@ int main(int argc, char **argv)
 		if (pid < 0) {
 			fprintf(stderr, "# fork: %s\n", strerror(errno));
 			bad = true;
-			tell(0);
+			stop_all(0);
 			break;
 		}
 		left++;
@@ -599,7 +603,7 @@ int main(int argc, char **argv)
 		double elapsed = now() - begin;
 
 		if (elapsed >= opt.seconds)
-			tell(0);
+			stop_all(0);
 		if (elapsed - shown >= (tty ? 1 : 10)) {
 			shown = elapsed;
 			status(tty ? "\r# " : "# ", tty ? " " : "\n", elapsed);
@@ -608,16 +612,16 @@ int main(int argc, char **argv)
 			left--;
 			for (i = 0; i < opt.tracers; i++)
 				if (tracers[i].pid == pid)
-					tracers[i].gone = true;
+					tracers[i].exited = true;
 			if (!wstatus)
 				continue;
-			/* One that failed has said so, and perhaps goes on */
+			/* It has reported its failure, and may continue */
 			bad = true;
 			if (WIFSIGNALED(wstatus))
 				fprintf(stderr, "# a tracer was killed by signal %d\n",
 					WTERMSIG(wstatus));
 			if (!opt.keep_going)
-				tell(0);
+				stop_all(0);
 		}
 		if (left)
 			nanosleep(&tick, NULL);
@@ -627,8 +631,8 @@ int main(int argc, char **argv)
 	add_up(&sum);
 	bad |= sum.missed || sum.unexpected || sum.wrong || !sum.traps;
 	status("# soak ended: ", "", now() - begin);
-	fprintf(stderr, ", %lu bouts, seed %llu\n", sum.bouts, opt.seed);
-	report_company(&sum);
+	fprintf(stderr, ", %lu iterations, seed %llu\n", sum.iterations, opt.seed);
+	report_stressors(&sum);
 	fprintf(stderr, "#   %s\n", environment());
 	printf("%sok 1 soak\n", bad ? "not " : "");
 	return bad;

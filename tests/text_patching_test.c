@@ -3,11 +3,11 @@
  * Kernel text patched by the armed thread itself.
  *
  * Text is written through a temporary mm, for which the CPU's breakpoints are
- * turned off and on again, as addresses mean something else there
+ * disabled and restored, as addresses mean something else there
  * (use_temporary_mm() in arch/x86/mm/tlb.c, arch/x86/kernel/alternative.c
- * before 6.16).  What is not turned on again shows at the very next access
- * only: the next switch of tasks loads all registers anew, and every stop of a
- * tracee is one.
+ * before 6.16).  A register that is not restored only shows at the very next
+ * access: the next context switch loads all registers again, and every stop of
+ * a tracee is one.
  */
 #include <sys/syscall.h>
 
@@ -17,11 +17,11 @@
 #define ROUNDS		8
 
 /*
- * Opening the first software event of a kind turns a static key on, closing
- * the last one turns it off (perf_swevent_init() and sw_perf_event_destroy()
- * in kernel/events/core.c), each at once and by the caller.  Page faults are
- * the kind that every kernel has code for.  Where somebody else holds such an
- * event nothing is patched.
+ * Opening the first software event of a kind enables a static key, closing the
+ * last one disables it (perf_swevent_init() and sw_perf_event_destroy() in
+ * kernel/events/core.c), both synchronously and by the caller.  Page faults are
+ * supported by every kernel.  If another process has such an event open nothing
+ * is patched.
  */
 static int patch(void)
 {
@@ -44,8 +44,7 @@ FIXTURE(text_patching) {
 
 FIXTURE_SETUP(text_patching)
 {
-	if (!may_go_on(_metadata, patch(), "perf_event_open"))
-		return;
+	skip_if_refused(_metadata, patch(), "perf_event_open");
 	self->words = shared_alloc(2 * DR_SLOTS * sizeof(*self->words));
 	self->t.arg = self->words;
 }
@@ -67,7 +66,7 @@ static void patch_and_store(struct tracee *t)
 	}
 }
 
-static void patch_and_visit(struct tracee *t)
+static void patch_and_call(struct tracee *t)
 {
 	unsigned long *words = t->arg, n;
 
@@ -75,19 +74,18 @@ static void patch_and_visit(struct tracee *t)
 		*t->progress = n;
 		if (patch())
 			return;
-		probe_visit(n % DR_SLOTS, words, n);
+		probe_call_target(n % DR_SLOTS, words, n);
 	}
 }
 
-/* Each slot in turn is the first to be hit behind a patch */
-TEST_F(text_patching, watchpoints_stay)
+/* Each slot in turn is the first to be hit after a patch */
+TEST_F(text_patching, watchpoints_kept)
 {
 	struct tracee *t = &self->t;
 	unsigned long n;
 
 	t->body = patch_and_store;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	for (n = 0; n < DR_SLOTS; n++) {
 		ASSERT_EQ(0, tracee_arm(t, n, BP_WRITE, 4, &self->words[n])) {
 			TH_LOG("slot %lu", n);
@@ -100,14 +98,13 @@ TEST_F(text_patching, watchpoints_stay)
 	ASSERT_EQ(0, tracee_expect_exit(t));
 }
 
-TEST_F(text_patching, execute_breakpoints_stay)
+TEST_F(text_patching, execute_breakpoints_kept)
 {
 	struct tracee *t = &self->t;
 	unsigned long n;
 
-	t->body = patch_and_visit;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = patch_and_call;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	for (n = 0; n < DR_SLOTS; n++) {
 		ASSERT_EQ(0, tracee_arm(t, n, BP_EXECUTE, 1, probe_target(n))) {
 			TH_LOG("slot %lu", n);
@@ -120,8 +117,8 @@ TEST_F(text_patching, execute_breakpoints_stay)
 	ASSERT_EQ(0, tracee_expect_exit(t));
 }
 
-/* The same without any stop: it counts on through all patches */
-TEST_F(text_patching, perf_events_stay)
+/* The same without any stop: the event counts through all patches */
+TEST_F(text_patching, perf_events_kept)
 {
 	struct perf_event_attr attr;
 	unsigned int i, n;
@@ -147,19 +144,19 @@ TEST_F(text_patching, perf_events_stay)
 
 #ifdef __x86_64__
 /*
- * And while they must be off: the kernel writes to an address of the temporary
- * mm that may be watched in this one.  It is TASK_UNMAPPED_BASE plus the offset
- * of the text in its page; with CONFIG_RANDOMIZE_BASE it is another one at each
- * boot, which nobody can know, and then this cannot fail
- * (poking_init() in arch/x86/mm/init.c).
+ * And while they must be disabled: the kernel writes to an address of the
+ * temporary mm that may be watched in this one.  It is TASK_UNMAPPED_BASE plus
+ * the offset of the text in its page; with CONFIG_RANDOMIZE_BASE it differs at
+ * each boot and is not known, and then this cannot fail (poking_init() in
+ * arch/x86/mm/init.c).
  *
- * Only an event that counts the kernel's accesses would show it.
+ * Only an event that counts the kernel's accesses can show it.
  *
  * Regression test for 9020d3956317.
  */
 #define POKING_PAGE	((((1ULL << 47) - 4096) / 3 + 4095) & ~4095ULL)
 
-TEST_F(text_patching, temporary_mm_is_not_watched)
+TEST_F(text_patching, temporary_mm_not_watched)
 {
 	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, NULL, 8);
 	unsigned int off, i;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Threads of one process: the same memory, but each its own slots.
+ * Threads of one process: shared memory, but separate slots.
  *
  * Slots belong to a thread (thread_struct.ptrace_bps), and between two threads
  * of a process the kernel switches debug registers without switching the
- * address space.  So all threads run the same code on the same data here, and
- * owe a trap just where they are armed themselves: a switch that leaves the
- * registers of the last thread, or loses those of the next, shows at the very
- * next access.  Crews of processes are in tracees_test.
+ * address space. Here all threads run the same code on the same data, and a
+ * trap is expected only where the thread itself is armed: a switch that leaves
+ * the registers of the previous thread, or does not load those of the next, is
+ * detected at the next access.  For groups of processes see
+ * context_switch_test.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -15,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "crew.h"
+#include "tracee_group.h"
 #include "harness.h"
 #include "probes.h"
 
@@ -31,16 +32,16 @@ struct team;
 /**
  * struct thread - one thread, in shared memory
  * @stack: its stack
- * @m: what it touches and, if armed, owes
+ * @m: what it accesses and, if armed, the traps that are expected
  * @team: its team
- * @turn: ends of the pipe from which it reads its turn, where there is a ring
- * @next: whom it gives the turn
- * @progress: how far it is
+ * @turn: ends of the pipe from which it reads its turn, in a ring
+ * @next: the thread that gets the next turn
+ * @progress: its progress
  * @tid: from the kernel, before it runs
  */
 struct thread {
 	char stack[STACK] __attribute__((aligned(16)));
-	struct crew_member m;
+	struct group_tracee m;
 	struct team *team;
 	int turn[2];
 	struct thread *next;
@@ -50,20 +51,21 @@ struct thread {
 
 /**
  * struct team - a process and its threads, in shared memory
- * @leader: what the leader owes: nothing but its exit
+ * @leader: only its exit is expected
  * @n: number of threads
- * @begun: threads that were made
- * @ended: threads that are through
- * @ring: a thread hands over to the next after every access
- * @brief: a thread of the last @brief is made when the one before has ended
- * @stop: those that run without end have to end
- * @word: what all of these store to
+ * @begun: number of threads created
+ * @ended: number of threads that have finished
+ * @ring: a thread passes the turn to the next after every access
+ * @brief: each of the last @brief threads is created when the one before has
+ *	exited
+ * @stop: asks threads that loop to end
+ * @word: all threads store here
  * @thread: the threads
  */
 struct team {
-	struct crew_member leader;
+	struct group_tracee leader;
 	unsigned int n;
-	unsigned int begun;
+	unsigned int started;
 	unsigned int ended;
 	bool ring;
 	unsigned int brief;
@@ -72,7 +74,7 @@ struct team {
 	struct thread thread[4 + BRIEF];
 };
 
-static int play(void *arg)
+static int run_rounds(void *arg)
 {
 	struct thread *th = arg;
 	struct team *team = th->team;
@@ -83,7 +85,7 @@ static int play(void *arg)
 		if (team->ring && read(th->turn[0], &turn, 1) != 1)
 			return 1;
 		th->progress = 1 + step;
-		crew_access(&th->m, step);
+		group_access(&th->m, step);
 		if (!team->ring)
 			sched_yield();
 		else if (write(th->next->turn[1], &turn, 1) != 1)
@@ -93,7 +95,7 @@ static int play(void *arg)
 	return 0;
 }
 
-static int store_until_told(void *arg)
+static int store_until_stopped(void *arg)
 {
 	struct thread *th = arg;
 	struct team *team = th->team;
@@ -106,8 +108,8 @@ static int store_until_told(void *arg)
 	return 0;
 }
 
-/* The leader of the process: makes the threads, and ends after them */
-static void lead(struct team *team, int (*body)(void *arg))
+/* The leader of the process creates the threads, and exits after them */
+static void run_leader(struct team *team, int (*body)(void *arg))
 {
 	struct thread *th;
 	unsigned int i;
@@ -117,7 +119,7 @@ static void lead(struct team *team, int (*body)(void *arg))
 		if (clone(body, th->stack + STACK, THREAD_FLAGS, th,
 			  &th->tid) < 0)
 			_exit(1);
-		/* Those that come and go: few at a time */
+		/* Short-lived threads: only a few at a time */
 		while (team->brief && i > team->n - team->brief &&
 		       __atomic_load_n(&team->ended, __ATOMIC_ACQUIRE) + 4 < i)
 			sched_yield();
@@ -126,53 +128,53 @@ static void lead(struct team *team, int (*body)(void *arg))
 		sched_yield();
 }
 
-static void lead_players(struct tracee *t)
+static void run_leader_and_threads(struct tracee *t)
 {
-	struct crew_member *leader = t->arg;
+	struct group_tracee *leader = t->arg;
 
-	lead((struct team *)leader, play);
+	run_leader((struct team *)leader, run_rounds);
 }
 
-static void lead_stores(struct tracee *t)
+static void run_leader_and_stores(struct tracee *t)
 {
-	struct crew_member *leader = t->arg;
+	struct group_tracee *leader = t->arg;
 
-	lead((struct team *)leader, store_until_told);
+	run_leader((struct team *)leader, store_until_stopped);
 }
 
-FIXTURE(threads) {
+FIXTURE(thread) {
 	struct team *team;
 	struct tracee t[1 + 4 + BRIEF];
 };
 
-FIXTURE_VARIANT(threads) {
+FIXTURE_VARIANT(thread) {
 	bool pinned;
 };
 
-FIXTURE_VARIANT_ADD(threads, on_one_cpu) {
+FIXTURE_VARIANT_ADD(thread, on_one_cpu) {
 	.pinned = true,
 };
 
-FIXTURE_VARIANT_ADD(threads, roaming) {
+FIXTURE_VARIANT_ADD(thread, roaming) {
 	.pinned = false,
 };
 
-/* All threads get members of their own; the tests change what they need */
-FIXTURE_SETUP(threads)
+/* All threads get separate addresses; the tests change what they need */
+FIXTURE_SETUP(thread)
 {
 	struct team *team = shared_alloc(sizeof(*team));
-	struct crew_area *area = crew_areas();
+	struct group_area *area = group_areas();
 	unsigned int i;
 	int cpu;
 
 	self->team = team;
 	team->n = THREADS;
-	team->leader = (struct crew_member){ .area = area, .of = THREADS };
+	team->leader = (struct group_tracee){ .area = area, .of = THREADS };
 	self->t[0].arg = &team->leader;
-	self->t[0].body = lead_players;
+	self->t[0].body = run_leader_and_threads;
 	for (i = 0; i < 4 + BRIEF; i++) {
 		team->thread[i].team = team;
-		team->thread[i].m = (struct crew_member){
+		team->thread[i].m = (struct group_tracee){
 			.area = area, .nr = i % THREADS, .of = THREADS,
 			.rounds = 10, .armed = true };
 	}
@@ -182,29 +184,27 @@ FIXTURE_SETUP(threads)
 	}
 }
 
-FIXTURE_TEARDOWN(threads)
+FIXTURE_TEARDOWN(thread)
 {
-	/* All of them die with the leader; those that are known are reaped */
+	/* All of them die with the leader; the known ones are reaped */
 	unsigned int i;
 
 	for (i = 1; i <= self->team->n; i++) {
-		/* In the team's memory, nothing of the tracee's */
+		/* In the team's memory, not allocated by tracee_start() */
 		self->t[i].progress = NULL;
 		tracee_stop(&self->t[i]);
 	}
 	tracee_stop(&self->t[0]);
 }
 
-static bool start_team(struct __test_metadata *_metadata, struct tracee *t)
+static void start_team(struct __test_metadata *_metadata, struct tracee *t)
 {
-	if (!start(_metadata, t, TRACEE_SEIZE))
-		return false;
+	start_tracee(_metadata, t, TRACEE_SEIZE);
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE));
-	return true;
 }
 
-/* Put a thread that has its first stop ahead of it under the ledger */
+/* Adopt a thread that is about to report its first stop */
 static int adopt(struct tracee *t, const struct tracee *leader,
 		 struct thread *th, unsigned int id)
 {
@@ -224,11 +224,13 @@ static int adopt(struct tracee *t, const struct tracee *leader,
 		tracee_report(t, &s, "first stop of a thread expected");
 		return 1;
 	}
-	return th->m.armed ? crew_arm(t) : 0;
+	return th->m.armed ? group_arm(t) : 0;
 }
 
-/* Let the leader, t[0], make all threads; they stand, armed, in t[1]... */
-static int muster(struct tracee *t, struct team *team)
+/*
+ * Let the leader, t[0], create all threads; they are stopped, armed, in t[1]...
+ */
+static int start_threads(struct tracee *t, struct team *team)
 {
 	unsigned int i;
 	struct stop s;
@@ -251,30 +253,30 @@ static int muster(struct tracee *t, struct team *team)
 	return 0;
 }
 
-/* Each has its own slots, at its own addresses, and touches others' */
-TEST_F(threads, own_addresses)
+/*
+ * Each has its own slots, at separate addresses, and accesses those of others
+ */
+TEST_F(thread, own_addresses)
 {
-	if (!start_team(_metadata, self->t))
-		return;
-	ASSERT_EQ(0, muster(self->t, self->team));
-	ASSERT_EQ(0, crew_run(self->t, 1 + THREADS));
+	start_team(_metadata, self->t);
+	ASSERT_EQ(0, start_threads(self->t, self->team));
+	ASSERT_EQ(0, group_run(self->t, 1 + THREADS));
 }
 
-/* All are armed at the same addresses: each owes a trap for its own accesses */
-TEST_F(threads, same_addresses)
+/* All are armed at the same addresses: each traps for its own accesses */
+TEST_F(thread, same_addresses)
 {
 	unsigned int i;
 
 	for (i = 0; i < THREADS; i++)
 		self->team->thread[i].m.nr = 0;
-	if (!start_team(_metadata, self->t))
-		return;
-	ASSERT_EQ(0, muster(self->t, self->team));
-	ASSERT_EQ(0, crew_run(self->t, 1 + THREADS));
+	start_team(_metadata, self->t);
+	ASSERT_EQ(0, start_threads(self->t, self->team));
+	ASSERT_EQ(0, group_run(self->t, 1 + THREADS));
 }
 
-/* Every other one is armed with nothing, and touches what the armed watch */
-TEST_F(threads, unarmed_touch_freely)
+/* Every other one has nothing armed, and accesses what the armed ones watch */
+TEST_F(thread, unarmed_never_trap)
 {
 	unsigned int i;
 
@@ -282,14 +284,13 @@ TEST_F(threads, unarmed_touch_freely)
 		self->team->thread[i].m.nr = i / 2;
 		self->team->thread[i].m.armed = i % 2;
 	}
-	if (!start_team(_metadata, self->t))
-		return;
-	ASSERT_EQ(0, muster(self->t, self->team));
-	ASSERT_EQ(0, crew_run(self->t, 1 + THREADS));
+	start_team(_metadata, self->t);
+	ASSERT_EQ(0, start_threads(self->t, self->team));
+	ASSERT_EQ(0, group_run(self->t, 1 + THREADS));
 }
 
-/* All touch the same data, one is armed: neither the first nor the last */
-TEST_F(threads, only_the_armed_one_traps)
+/* All access the same data, one is armed: neither the first nor the last */
+TEST_F(thread, only_armed_thread_traps)
 {
 	unsigned int i;
 
@@ -297,18 +298,17 @@ TEST_F(threads, only_the_armed_one_traps)
 		self->team->thread[i].m.nr = 0;
 		self->team->thread[i].m.armed = i == THREADS / 2;
 	}
-	if (!start_team(_metadata, self->t))
-		return;
-	ASSERT_EQ(0, muster(self->t, self->team));
-	ASSERT_EQ(0, crew_run(self->t, 1 + THREADS));
-	ASSERT_EQ(10UL * CREW_TRAPS, self->t[1 + THREADS / 2].traps);
+	start_team(_metadata, self->t);
+	ASSERT_EQ(0, start_threads(self->t, self->team));
+	ASSERT_EQ(0, group_run(self->t, 1 + THREADS));
+	ASSERT_EQ(10UL * GROUP_TRAPS_PER_ROUND, self->t[1 + THREADS / 2].traps);
 }
 
 /*
- * One thread more touches everything and was never traced by a slot: the
- * leader of the process is armed, the threads are not.
+ * One more thread accesses everything without a slot: the leader of the process
+ * is armed, the threads are not.
  */
-TEST_F(threads, armed_leader_and_unarmed_threads)
+TEST_F(thread, armed_leader_and_unarmed_threads)
 {
 	unsigned int i;
 
@@ -316,19 +316,19 @@ TEST_F(threads, armed_leader_and_unarmed_threads)
 		self->team->thread[i].m.nr = 0;
 		self->team->thread[i].m.armed = false;
 	}
-	if (!start_team(_metadata, self->t))
-		return;
-	/* The leader touches none of it, and owes just its exit */
-	ASSERT_EQ(0, crew_arm(&self->t[0]));
-	ASSERT_EQ(0, muster(self->t, self->team));
-	ASSERT_EQ(0, crew_run(self->t, 1 + THREADS));
+	start_team(_metadata, self->t);
+	/* The leader accesses none of it; only its exit is expected */
+	ASSERT_EQ(0, group_arm(&self->t[0]));
+	ASSERT_EQ(0, start_threads(self->t, self->team));
+	ASSERT_EQ(0, group_run(self->t, 1 + THREADS));
 }
 
 /*
- * A ring: the turn goes round by pipes, one access a turn, so that there is a
- * switch before each.  Armed, not armed and on the same data, armed elsewhere,
- * ...: what the last one leaves in the registers would hit the next, and what
- * is not loaded for the next would be missed.
+ * A ring: the turn is passed through pipes, one access for each turn, so that
+ * there is a context switch before each access.  Armed, unarmed on the same
+ * data, armed elsewhere, and so on: registers left by the previous thread would
+ * be hit in the next, and registers that are not loaded for the next would be
+ * missed.
  */
 static void ring(struct __test_metadata *_metadata, struct tracee *t,
 		 struct team *team, unsigned int n, const char *armed,
@@ -346,29 +346,28 @@ static void ring(struct __test_metadata *_metadata, struct tracee *t,
 		th[i].m.armed = armed[i] == '+';
 		th[i].m.rounds = 40;
 	}
-	if (!start_team(_metadata, t))
-		return;
-	ASSERT_EQ(0, muster(t, team));
+	start_team(_metadata, t);
+	ASSERT_EQ(0, start_threads(t, team));
 	ASSERT_EQ(1, write(th[0].turn[1], "", 1));
-	ASSERT_EQ(0, crew_run(t, 1 + n));
+	ASSERT_EQ(0, group_run(t, 1 + n));
 }
 
-TEST_F(threads, ring_of_two_armed)
+TEST_F(thread, ring_of_two_armed)
 {
 	ring(_metadata, self->t, self->team, 2, "++", "01");
 }
 
-TEST_F(threads, ring_of_armed_and_unarmed)
+TEST_F(thread, ring_of_armed_and_unarmed)
 {
 	ring(_metadata, self->t, self->team, 2, "+-", "00");
 }
 
-TEST_F(threads, ring_of_armed_unarmed_armed)
+TEST_F(thread, ring_of_armed_unarmed_armed)
 {
 	ring(_metadata, self->t, self->team, 3, "+-+", "001");
 }
 
-TEST_F(threads, ring_of_armed_alike_and_unarmed)
+TEST_F(thread, ring_of_same_addresses_and_unarmed)
 {
 	ring(_metadata, self->t, self->team, 4, "++-+", "0001");
 }
@@ -377,7 +376,7 @@ TEST_F(threads, ring_of_armed_alike_and_unarmed)
  * A thread is armed while all others run on the same word, and disarmed again,
  * one after the other.
  */
-TEST_F(threads, armed_one_at_a_time_while_all_run)
+TEST_F(thread, armed_one_at_a_time_while_all_run)
 {
 	struct team *team = self->team;
 	struct tracee *t = self->t;
@@ -387,12 +386,11 @@ TEST_F(threads, armed_one_at_a_time_while_all_run)
 
 	skip_if_dead(_metadata, BY_PTRACE, NEEDS_WRITE);
 	team->n = 8;
-	t->body = lead_stores;
+	t->body = run_leader_and_stores;
 	for (i = 0; i < team->n; i++)
 		team->thread[i].m.armed = false;
-	if (!start_team(_metadata, t))
-		return;
-	ASSERT_EQ(0, muster(t, team));
+	start_team(_metadata, t);
+	ASSERT_EQ(0, start_threads(t, team));
 	for (i = 0; i <= team->n; i++) {
 		ASSERT_EQ(0, tracee_cont(&t[i])) {
 			TH_LOG("thread %u", i);
@@ -412,7 +410,7 @@ TEST_F(threads, armed_one_at_a_time_while_all_run)
 		for (n = 0; n < 10; n++) {
 			ASSERT_EQ(0, tracee_cont(&t[i]));
 			ASSERT_EQ(0, tracee_wait(&t[i], &s));
-			/* Whether that store was made before is not known */
+			/* It is not known whether that store was made before */
 			if (!n && s.progress == at + 1)
 				at++;
 			ASSERT_EQ(0, tracee_check_trap(&t[i], &s,
@@ -424,7 +422,7 @@ TEST_F(threads, armed_one_at_a_time_while_all_run)
 		ASSERT_EQ(0, tracee_disarm(&t[i], i % DR_SLOTS));
 		ASSERT_EQ(0, tracee_cont(&t[i]));
 	}
-	/* Nobody owes anything now, and nobody did all the time */
+	/* No trap is expected from here on, and none was before */
 	info.si_pid = 0;
 	ASSERT_EQ(0, waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG |
 			    WNOWAIT | __WALL));
@@ -438,9 +436,9 @@ TEST_F(threads, armed_one_at_a_time_while_all_run)
 	ASSERT_EQ(0, tracee_check_exit(&t[0], &s));
 }
 
-#define BORN	(-1)	/* instead of a status: it is adopted, and stands */
+#define BORN	(-1)	/* instead of a status: it is adopted, and stopped */
 
-/* Whose event comes next, with those adopted that are just born */
+/* Wait for any event; threads that were just created are adopted */
 static struct tracee *next_event(struct tracee *t, struct team *team,
 				 struct stop *s)
 {
@@ -465,10 +463,11 @@ static struct tracee *next_event(struct tracee *t, struct team *team,
 }
 
 /*
- * Threads that are armed, trap and end, while armed threads run: an end must
- * not take what the others on the CPU have, nor keep what the next needs.
+ * Threads that are armed, trap and exit, while armed threads run: an exit must
+ * not clear the registers of other threads on that CPU, nor keep slots that the
+ * next thread needs.
  */
-TEST_F(threads, thread_exit_under_load)
+TEST_F(thread, thread_exit_under_load)
 {
 	struct team *team = self->team;
 	struct tracee *t;
@@ -479,8 +478,7 @@ TEST_F(threads, thread_exit_under_load)
 	team->brief = BRIEF;
 	for (i = 0; i < team->n; i++)
 		team->thread[i].m.rounds = i < 4 ? 60 : 1;
-	if (!start_team(_metadata, self->t))
-		return;
+	start_team(_metadata, self->t);
 	ASSERT_EQ(0, tracee_cont(self->t));
 	for (left = 1 + team->n; left;) {
 		t = next_event(self->t, team, &s);
@@ -490,12 +488,12 @@ TEST_F(threads, thread_exit_under_load)
 			ASSERT_EQ(0, tracee_cont(t));
 			continue;
 		}
-		ASSERT_EQ(0, crew_event(t, &s));
+		ASSERT_EQ(0, group_event(t, &s));
 		if (t->tid < 0)
 			left--;
 	}
 	for (i = 1; i <= team->n; i++) {
-		ASSERT_EQ(team->thread[i - 1].m.rounds * CREW_TRAPS,
+		ASSERT_EQ(team->thread[i - 1].m.rounds * GROUP_TRAPS_PER_ROUND,
 			  self->t[i].traps);
 	}
 }

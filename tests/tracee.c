@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One traced thread, and the ledger of its traps: see tracee.h.
+ * Control of one traced thread, and what its next event must be: see tracee.h.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -23,9 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "environment.h"
 #include "firing.h"
-#include "probes.h"
 #include "tracee.h"
 
 #ifdef __x86_64__
@@ -34,33 +29,35 @@
 #define REG_IP	offsetof(struct user, regs.eip)
 #endif
 
-/* Shared by tracee and tracer, one page for each tracee */
+/* One page for each tracee, shared with its tracer */
 struct tracee_page {
 	unsigned long progress;
 	int go;
 	int cpu;
 };
 
-/* How many of the last events a report shows, up to TRACEE_EVENTS */
-unsigned int tracee_events_shown = TRACEE_EVENTS_SHOWN;
-
 /*
- * The watchdog: a thread that waits for an event for TRACEE_WATCHDOG seconds
- * is thrown out of waitpid() so that it can say what it was waiting for.
- * Not SIGALRM, which is the harness's.  A POSIX timer is not inherited by
- * fork(), so every tracer starts its own when it gets its first tracee.
+ * The watchdog interrupts a waitpid() that has seen no event for
+ * watchdog_seconds(), so that the tracer can report what it was waiting for.
+ * SIGALRM belongs to the harness.  A POSIX timer is not inherited by fork(), so
+ * every tracer starts its own together with its first tracee.
  */
-#define WATCHDOG_TICK	5
+#define WATCHDOG_TICK	5	/* seconds */
 #define WATCHDOG_SIGNAL	(SIGRTMAX - 1)
 
-/* What all processes of a program know together */
+/* timer_create(2); glibc has no name for it */
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id	_sigev_un._tid
+#endif
+
+/* Shared by all processes of a program */
 static struct shared {
 	int slot_retries;
-	int watchdog_lapsed;
+	unsigned int watchdog;
 	unsigned long verified, missed, unexpected;
 } *shared;
 
-/* How many tracees are asked one by one before all are waited for */
+/* How many tracees are polled one by one before waiting for all of them */
 #define WAIT_TRIES	2
 
 static __thread struct {
@@ -71,23 +68,28 @@ static __thread struct {
 } watchdog;
 
 /**
- * watchdog_seconds() - how long to wait before a hang is called a failure
+ * watchdog_seconds() - time without an event after which a wait fails
  *
- * Return: TRACEE_WATCHDOG, or TRACEE_WATCHDOG_SHORT where a wait has lapsed
- * before in any process of this program.
+ * Return: TRACEE_WATCHDOG, TRACEE_WATCHDOG_LATER or TRACEE_WATCHDOG_SHORT.
  */
 unsigned int watchdog_seconds(void)
 {
-	return __atomic_load_n(&shared->watchdog_lapsed, __ATOMIC_RELAXED) ?
-	       TRACEE_WATCHDOG_SHORT : TRACEE_WATCHDOG;
+	return __atomic_load_n(&shared->watchdog, __ATOMIC_RELAXED);
 }
 
 /**
- * watchdog_lapsed() - a wait of this program has lapsed, it has failed
+ * watchdog_expired() - to be called when a wait has failed
+ *
+ * Shortens the later waits of all processes of this program.  run_tests.sh
+ * looks for the line that this prints, and sets HW_BREAKPOINT_WAIT_EXPIRED for
+ * the programs that follow.
  */
-void watchdog_lapsed(void)
+void watchdog_expired(void)
 {
-	__atomic_store_n(&shared->watchdog_lapsed, 1, __ATOMIC_RELAXED);
+	dprintf(STDERR_FILENO, "# wait expired after %u s\n",
+		watchdog_seconds());
+	__atomic_store_n(&shared->watchdog, TRACEE_WATCHDOG_SHORT,
+			 __ATOMIC_RELAXED);
 }
 
 static void watchdog_tick(int sig)
@@ -120,7 +122,7 @@ static int watchdog_start(void)
 	if (watchdog.tid == tid)
 		return 0;
 
-	event._sigev_un._tid = tid;
+	event.sigev_notify_thread_id = tid;
 	if (sigaction(WATCHDOG_SIGNAL, &action, NULL) ||
 	    timer_create(CLOCK_MONOTONIC, &event, &timer) ||
 	    timer_settime(timer, 0, &tick, NULL))
@@ -131,7 +133,7 @@ static int watchdog_start(void)
 	return 0;
 }
 
-/* waitpid() under the watchdog; 0 where it bit */
+/* waitpid() with the watchdog; 0 if it expired */
 static pid_t wait_event(pid_t pid, int *status)
 {
 	pid_t got;
@@ -139,8 +141,8 @@ static pid_t wait_event(pid_t pid, int *status)
 	if (sigsetjmp(watchdog.expired, 0)) {
 		sigset_t set;
 
-		watchdog_lapsed();
-		/* The handler was left by a jump: its signal is still blocked */
+		watchdog_expired();
+		/* siglongjmp() has left the handler: its signal is still blocked */
 		sigemptyset(&set);
 		sigaddset(&set, WATCHDOG_SIGNAL);
 		sigprocmask(SIG_UNBLOCK, &set, NULL);
@@ -157,10 +159,10 @@ static pid_t wait_event(pid_t pid, int *status)
 }
 
 /**
- * shared_alloc() - memory that tracer and tracees see alike
+ * shared_alloc() - allocate memory that is shared with children
  * @size: bytes
  *
- * A test that cannot have it ends here, as failed.
+ * The process exits with a failure if there is none.
  *
  * Return: zeroed memory, shared over fork(), page aligned.
  */
@@ -177,21 +179,23 @@ void *shared_alloc(size_t size)
 }
 
 /*
- * Milliseconds that all tests of a program together spend on waiting for slots:
- * where they do not come back, the rest must not take hours.
+ * Milliseconds that all tests of a program together wait for slots: where slots
+ * are never released, the remaining tests must not take hours.
  */
-#define PATIENCE	5000
+#define SLOT_RETRIES	5000
 
 static pid_t main_pid;
 
-static void __attribute__((constructor)) share(void)
+static void __attribute__((constructor)) init_shared(void)
 {
 	main_pid = getpid();
 	shared = shared_alloc(sizeof(*shared));
-	be_patient();
+	shared->watchdog = getenv("HW_BREAKPOINT_WAIT_EXPIRED") ?
+			   TRACEE_WATCHDOG_LATER : TRACEE_WATCHDOG;
+	reset_slot_retries();
 }
 
-/* The last line of a program: what its processes have counted together */
+/* The last line of a program: the sums over its processes */
 static void __attribute__((destructor)) print_traps(void)
 {
 	if (getpid() == main_pid && shared)
@@ -200,26 +204,27 @@ static void __attribute__((destructor)) print_traps(void)
 }
 
 /**
- * be_patient() - for slots_may_come_back(): as patient as at the beginning
+ * reset_slot_retries() - allow retry_on_enospc() its full number of retries again
  */
-void be_patient(void)
+void reset_slot_retries(void)
 {
-	__atomic_store_n(&shared->slot_retries, PATIENCE, __ATOMIC_RELAXED);
+	__atomic_store_n(&shared->slot_retries, SLOT_RETRIES, __ATOMIC_RELAXED);
 }
 
 /**
- * slots_may_come_back() - is it worth to try again?
- * @err: a negative errno, or not
+ * retry_on_enospc() - whether to retry a call that found no free slot
+ * @err: its return value: a negative errno or anything else
  *
- * Four slots are counted for each task and each CPU together: a breakpoint on a
- * CPU takes one from every task, and is refused where a task has all
- * (max_bp_pinned_slots() in kernel/events/hw_breakpoint.c).  Who has such
- * breakpoints for a moment only, as perf_cpu_test does, makes no test fail that
- * runs beside it.
+ * Slots of a task and of a CPU are counted together: a breakpoint on a CPU takes
+ * a slot from every task, and is refused if a task uses all four
+ * (max_bp_pinned_slots() in kernel/events/hw_breakpoint.c).  Another program
+ * that holds such breakpoints for a moment, as perf_cpu_test does, must not make
+ * a test fail.
  *
- * Return: true for -ENOSPC, after a millisecond, as long as there is patience.
+ * Return: true for -ENOSPC, after sleeping for a millisecond, until the retries
+ * of this program are used up.
  */
-bool slots_may_come_back(int err)
+bool retry_on_enospc(int err)
 {
 	if (err != -ENOSPC ||
 	    __atomic_sub_fetch(&shared->slot_retries, 1, __ATOMIC_RELAXED) < 0)
@@ -229,11 +234,11 @@ bool slots_may_come_back(int err)
 }
 
 /**
- * pin_to_cpu() - bind a thread to one CPU
+ * pin_to_cpu() - restrict a thread to one CPU
  * @tid: thread; 0 for the caller
  * @cpu: CPU number
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int pin_to_cpu(pid_t tid, int cpu)
 {
@@ -245,11 +250,11 @@ int pin_to_cpu(pid_t tid, int cpu)
 }
 
 /**
- * allowed_cpus() - the CPUs this process may use
+ * allowed_cpus() - list the CPUs that this process may use
  * @cpus: filled with their numbers
  * @max: room in @cpus
  *
- * Return: how many were stored, at least 1; a negative errno on failure.
+ * Return: the number of CPUs stored, at least 1, or a negative errno.
  */
 int allowed_cpus(int *cpus, int max)
 {
@@ -265,32 +270,32 @@ int allowed_cpus(int *cpus, int max)
 }
 
 /*
- * Whatever a test forks dies with its parent, and the test with the harness:
- * nothing is left behind by a test that is killed.  PTRACE_O_EXITKILL does
- * that for tracees, but only once the tracer has set it.  A test that wants a
- * child to outlive its parent undoes it there.
+ * Every child dies with its parent, and a test dies with the harness, so a test
+ * that is killed leaves no process behind.  PTRACE_O_EXITKILL does the same for
+ * tracees, but only once the tracer has set it.  A child that must outlive its
+ * parent clears its PDEATHSIG.
  */
-static pid_t forking;
+static pid_t forking_pid;
 
 static void before_fork(void)
 {
-	forking = getpid();
+	forking_pid = getpid();
 }
 
-static void child_of_fork(void)
+static void in_child_after_fork(void)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != forking)
+	if (getppid() != forking_pid)
 		_exit(1);
 }
 
-/* A tracee that is seen to die of SIGTRAP leaves no core either */
-static void __attribute__((constructor)) leave_nothing_behind(void)
+/* No core files either: some tracees are expected to die of SIGTRAP */
+static void __attribute__((constructor)) init_cleanup(void)
 {
 	struct rlimit none = { 0, 0 };
 
 	setrlimit(RLIMIT_CORE, &none);
-	pthread_atfork(before_fork, NULL, child_of_fork);
+	pthread_atfork(before_fork, NULL, in_child_after_fork);
 }
 
 static void child_run(struct tracee *t, enum tracee_how how)
@@ -311,7 +316,7 @@ static void child_run(struct tracee *t, enum tracee_how how)
 	_exit(0);
 }
 
-/* Attach to @t, which waits for page->go, and leave it stopped */
+/* Attach to @t, which is waiting for page->go, and leave it stopped */
 static int tracer_attach(struct tracee *t, enum tracee_how how)
 {
 	struct tracee_page *page;
@@ -351,14 +356,14 @@ static int tracer_attach(struct tracee *t, enum tracee_how how)
 
 /**
  * tracee_start() - fork a child and trace it
- * @t: body, and arg, describe and id as wanted; the rest is filled in
- * @how: how to get hold of it
+ * @t: body must be set, arg, describe and id may be; the rest is filled in
+ * @how: how to attach
  *
- * On return the child is stopped before its body, with nothing armed.  It
- * dies with the calling thread.
+ * On return the child is stopped before it calls its body, with nothing armed.
+ * It dies with the calling thread.
  *
- * Return: 0; or a negative errno: -EPERM and -ENOSYS say that the
- * environment does not let us trace, and are a reason to skip.
+ * Return: 0 or a negative errno.  -EPERM and -ENOSYS mean that the environment
+ * does not allow tracing, see skip_if_refused().
  */
 int tracee_start(struct tracee *t, enum tracee_how how)
 {
@@ -386,14 +391,14 @@ int tracee_start(struct tracee *t, enum tracee_how how)
 }
 
 /**
- * tracee_adopt() - put a thread that is traced already under the ledger
+ * tracee_adopt() - set up a struct tracee for a thread that is traced already
  * @t: as for tracee_start(), but body is not used
- * @tid: a thread of which the caller is the tracer
+ * @tid: a thread that the caller traces
  *
- * Its progress is counted in a word of its own that only the caller sees,
- * unless the caller points progress at something shared before.
+ * A thread that counts its progress in shared memory needs @t->progress to point
+ * there beforehand.
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int tracee_adopt(struct tracee *t, pid_t tid)
 {
@@ -408,8 +413,8 @@ int tracee_adopt(struct tracee *t, pid_t tid)
 }
 
 /**
- * tracee_stop() - kill a tracee and reap it
- * @t: tracee; nothing happens where it has ended already
+ * tracee_stop() - kill and reap a tracee
+ * @t: tracee; may have ended already
  */
 void tracee_stop(struct tracee *t)
 {
@@ -429,10 +434,10 @@ void tracee_stop(struct tracee *t)
 }
 
 /**
- * tracee_sync() - called by a tracee: stop for the tracer
+ * tracee_sync() - stop the calling tracee
  *
- * A SIGSTOP from the thread to itself.  The tracer sees it as a
- * signal-delivery-stop, see tracee_expect_sync(), and does not pass it on.
+ * The thread sends itself a SIGSTOP.  The tracer sees a signal-delivery-stop,
+ * see tracee_expect_sync(), and suppresses the signal.
  */
 void tracee_sync(void)
 {
@@ -443,9 +448,9 @@ void tracee_sync(void)
  * tracee_peek() - read a debug register
  * @t: stopped tracee
  * @n: 0 to 7
- * @val: what it holds
+ * @val: its value
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int tracee_peek(struct tracee *t, unsigned int n, unsigned long *val)
 {
@@ -454,8 +459,8 @@ int tracee_peek(struct tracee *t, unsigned int n, unsigned long *val)
 	return -errno;
 }
 
-/* Whether tracee_poke() does; not where a test wants to see the refusal */
-bool tracee_waits_for_slots = true;
+/* Whether tracee_poke() retries on -ENOSPC; cleared by tests of the refusal */
+bool tracee_retries_enospc = true;
 
 /**
  * tracee_poke() - write a debug register
@@ -463,8 +468,8 @@ bool tracee_waits_for_slots = true;
  * @n: 0 to 7
  * @val: value
  *
- * Return: 0, or a negative errno; -ENOSPC only where slots_may_come_back() has
- * lost its patience.
+ * Return: 0 or a negative errno; -ENOSPC only once the retries of
+ * retry_on_enospc() are used up.
  */
 int tracee_poke(struct tracee *t, unsigned int n, unsigned long val)
 {
@@ -474,7 +479,7 @@ int tracee_poke(struct tracee *t, unsigned int n, unsigned long val)
 		err = 0;
 		if (ptrace(PTRACE_POKEUSER, t->tid, dr_offset(n), val))
 			err = -errno;
-	} while (tracee_waits_for_slots && slots_may_come_back(err));
+	} while (tracee_retries_enospc && retry_on_enospc(err));
 	if (!err && n == 7)
 		t->dr7 = val;
 	return err;
@@ -486,7 +491,7 @@ int tracee_poke(struct tracee *t, unsigned int n, unsigned long val)
  * @slot: 0 to 3
  * @addr: address
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int tracee_poke_addr(struct tracee *t, unsigned int slot, const void *addr)
 {
@@ -496,12 +501,12 @@ int tracee_poke_addr(struct tracee *t, unsigned int slot, const void *addr)
 /**
  * tracee_arm() - arm one slot
  * @t: stopped tracee
- * @slot: 0 to 3; armed already or not
+ * @slot: 0 to 3; may be armed already
  * @type: what trips it
  * @len: 1, 2, 4 or 8 bytes; 1 for BP_EXECUTE
  * @addr: aligned to @len
  *
- * The safe order: off, address, on.
+ * Disables the slot, writes the address, and enables the slot again.
  *
  * Return: 0, or the negative errno of the call that was refused.
  */
@@ -526,7 +531,7 @@ int tracee_arm(struct tracee *t, unsigned int slot, enum bp_type type,
  * @t: stopped tracee
  * @slot: 0 to 3
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int tracee_disarm(struct tracee *t, unsigned int slot)
 {
@@ -543,7 +548,7 @@ int tracee_disarm(struct tracee *t, unsigned int slot)
  * tracee_disarm_all() - disable all slots
  * @t: stopped tracee
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int tracee_disarm_all(struct tracee *t)
 {
@@ -551,12 +556,12 @@ int tracee_disarm_all(struct tracee *t)
 }
 
 /**
- * tracee_resume() - let a stopped tracee go on
+ * tracee_resume() - resume a stopped tracee
  * @t: stopped tracee
  * @request: PTRACE_CONT, PTRACE_SINGLESTEP, PTRACE_SYSCALL, ...
  * @sig: signal to deliver, 0 for none
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int tracee_resume(struct tracee *t, int request, int sig)
 {
@@ -564,10 +569,10 @@ int tracee_resume(struct tracee *t, int request, int sig)
 }
 
 /**
- * tracee_cont() - let a stopped tracee run, with no signal
+ * tracee_cont() - continue a stopped tracee, with no signal
  * @t: stopped tracee
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
 int tracee_cont(struct tracee *t)
 {
@@ -575,7 +580,7 @@ int tracee_cont(struct tracee *t)
 }
 
 /* Fill in @s for @t, whose wait status is in s->status */
-static void look_at_stop(struct tracee *t, struct stop *s)
+static void read_event(struct tracee *t, struct stop *s)
 {
 	unsigned int i = t->events++ % TRACEE_EVENTS;
 	struct timespec now;
@@ -603,9 +608,9 @@ static void look_at_stop(struct tracee *t, struct stop *s)
 /**
  * tracee_wait() - wait for the next event of one tracee
  * @t: running tracee
- * @s: what it was
+ * @s: filled in
  *
- * Return: 0; 1 after a report where the watchdog bit or there is no tracee.
+ * Return: 0; 1 after a report if the wait expired or there is no tracee.
  */
 int tracee_wait(struct tracee *t, struct stop *s)
 {
@@ -614,14 +619,14 @@ int tracee_wait(struct tracee *t, struct stop *s)
 
 	if (!pid)
 		tracee_report(t, NULL,
-			      "no event for %u s: a trap was lost or it hangs",
+			      "no event for %u s: a trap was lost or the tracee hangs",
 			      seconds);
 	else if (pid != t->tid)
-		tracee_report(t, NULL, "cannot wait for it: %s",
+		tracee_report(t, NULL, "cannot wait for the tracee: %s",
 			      strerror(errno));
 	if (pid != t->tid)
 		return 1;
-	look_at_stop(t, s);
+	read_event(t, s);
 	return 0;
 }
 
@@ -629,10 +634,10 @@ int tracee_wait(struct tracee *t, struct stop *s)
  * tracee_wait_any() - wait for the next event of any of several tracees
  * @set: the tracees; the caller has no other children
  * @n: how many
- * @s: what it was
+ * @s: filled in
  *
- * Return: whose event it was; NULL after a report where the watchdog bit or
- * a stranger appeared.
+ * Return: the tracee that had the event; NULL after a report if the wait expired
+ * or the event is of an unknown thread.
  */
 struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			       struct stop *s)
@@ -642,8 +647,8 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 	pid_t pid = 0;
 
 	/*
-	 * They mostly come in turn.  The kernel looks through all children for
-	 * waitpid(-1), and we for the tracee: with many, ask the next ones first.
+	 * Events mostly arrive in turn, and waitpid(-1) scans all children: with
+	 * many tracees it is faster to poll the next ones first.
 	 */
 	for (tries = 0; tries < WAIT_TRIES && pid <= 0; tries++) {
 		next = (next + 1) % n;
@@ -655,7 +660,7 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 
 	for (i = 0; i < n && pid > 0; i++, next = (next + 1) % n) {
 		if (set[next].tid == pid) {
-			look_at_stop(&set[next], s);
+			read_event(&set[next], s);
 			return &set[next];
 		}
 	}
@@ -664,7 +669,7 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			      s->status, pid);
 	else
 		tracee_report(NULL, NULL,
-			      "no event for %u s (%d): a trap was lost or they hang",
+			      "no event for %u s (%d): a trap was lost or the tracees hang",
 			      seconds, pid);
 	for (i = 0; i < n; i++)
 		if (set[i].tid > 0)
@@ -705,7 +710,7 @@ static const char *count_unexpected(struct tracee *t)
 	return "UNEXPECTED trap";
 }
 
-/* An event where no trap is owed, and which is not what was waited for */
+/* An event other than the expected one, which was no trap */
 static const char *count_other(struct tracee *t, const struct stop *s)
 {
 	if (WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP)
@@ -714,10 +719,10 @@ static const char *count_other(struct tracee *t, const struct stop *s)
 	return "wrong event";
 }
 
-/* Called where a trap is expected of a type that is dead here; may be NULL */
+/* Called if a trap of a type is expected that never fires here; may be NULL */
 void (*tracee_on_dead_type)(void);
 
-/* The types of the slots that are expected to be hit, for firing_dead() */
+/* The types of the slots that must be hit, for firing_dead() */
 static unsigned int types_of(struct tracee *t, unsigned int slots)
 {
 	unsigned int i, types = 0;
@@ -726,7 +731,7 @@ static unsigned int types_of(struct tracee *t, unsigned int slots)
 	for (i = 0; i < DR_SLOTS; i++) {
 		if (!(slots & 1U << i))
 			continue;
-		/* Armed by somebody else, for instance before an execve() */
+		/* Not armed through tracee_poke(), for instance before an execve() */
 		if (!(dr7 & (DR7_LOCAL(i) | DR7_GLOBAL(i))) && t->tid > 0)
 			tracee_peek(t, 7, &dr7);
 		types |= 1U << (dr7 >> (16 + 4 * i) & 3);
@@ -742,16 +747,16 @@ static void check_type_fires(struct tracee *t, const struct trap *want)
 }
 
 /**
- * tracee_check_trap() - is this stop the trap that is owed?
+ * tracee_check_trap() - check that an event is the expected trap
  * @t: stopped tracee
  * @s: its last event
- * @want: what is owed
+ * @want: the expected trap
  *
- * Exactly: SIGTRAP, si_code TRAP_HWBKPT or, with a step, TRAP_TRACE
- * (get_si_code() in arch/x86/include/asm/traps.h), si_addr the same as ip
- * (send_sigtrap() in arch/x86/kernel/ptrace.c), DR6, ip, progress, memory.
- * Where a slot is of a type that is dead here, tracee_on_dead_type() is called
- * instead.
+ * Checks SIGTRAP, si_code TRAP_HWBKPT or, with a step, TRAP_TRACE
+ * (get_si_code() in arch/x86/include/asm/traps.h), si_addr equal to ip
+ * (send_sigtrap() in arch/x86/kernel/ptrace.c), DR6, ip, progress and memory.
+ * tracee_on_dead_type() is called instead if a slot is of a type that never
+ * fires on this machine.
  *
  * Return: 0; 1 after a report.
  */
@@ -803,10 +808,10 @@ int tracee_check_trap(struct tracee *t, const struct stop *s,
 }
 
 /**
- * tracee_check_sync() - is this stop a tracee_sync() at this place?
+ * tracee_check_sync() - check that an event is the expected tracee_sync()
  * @t: stopped tracee
  * @s: its last event
- * @progress: the access number it must have come to
+ * @progress: the access number that it must have reached
  *
  * Return: 0; 1 after a report.
  */
@@ -820,13 +825,13 @@ int tracee_check_sync(struct tracee *t, const struct stop *s,
 		return 0;
 
 	tracee_report(t, s,
-		      "%s: expected its SIGSTOP to itself after access %lu",
+		      "%s: expected tracee_sync() after access %lu",
 		      count_other(t, s), progress);
 	return 1;
 }
 
 /**
- * tracee_check_exit() - is this event the end of the tracee, with code 0?
+ * tracee_check_exit() - check that a tracee has exited with code 0
  * @t: tracee
  * @s: its last event
  *
@@ -837,15 +842,15 @@ int tracee_check_exit(struct tracee *t, const struct stop *s)
 	if (WIFEXITED(s->status) && !WEXITSTATUS(s->status))
 		return 0;
 
-	tracee_report(t, s, "%s: expected its exit with code 0",
+	tracee_report(t, s, "%s: expected exit with code 0",
 		      count_other(t, s));
 	return 1;
 }
 
 /**
- * tracee_expect_trap() - continue, and expect one exact trap
+ * tracee_expect_trap() - continue, and expect exactly one trap
  * @t: stopped tracee
- * @want: what is owed
+ * @want: the expected trap
  *
  * Return: 0; 1 after a report.
  */
@@ -862,10 +867,10 @@ int tracee_expect_trap(struct tracee *t, const struct trap *want)
 }
 
 /**
- * tracee_expect_hit() - tracee_expect_trap(), where memory does not matter
+ * tracee_expect_hit() - tracee_expect_trap() without a check of memory
  * @t: stopped tracee
  * @slots: the slots that DR6 must show, bit n for DRn
- * @ip: where the thread must stand
+ * @ip: the expected ip
  * @progress: the access number
  *
  * Return: 0; 1 after a report.
@@ -881,9 +886,9 @@ int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
 }
 
 /**
- * tracee_expect_sync() - continue, and expect no trap up to a tracee_sync()
+ * tracee_expect_sync() - continue, and expect no trap before a tracee_sync()
  * @t: stopped tracee
- * @progress: the access number it must have come to
+ * @progress: the access number that it must have reached
  *
  * Return: 0; 1 after a report.
  */
@@ -899,7 +904,7 @@ int tracee_expect_sync(struct tracee *t, unsigned long progress)
 }
 
 /**
- * tracee_expect_exit() - continue, and expect no trap up to the exit
+ * tracee_expect_exit() - continue, and expect no trap before the exit
  * @t: stopped tracee
  *
  * Return: 0; 1 after a report.
@@ -913,286 +918,4 @@ int tracee_expect_exit(struct tracee *t)
 		return 1;
 	}
 	return tracee_wait(t, &s) ? 1 : tracee_check_exit(t, &s);
-}
-
-/*
- * From here on: the picture.  It is put together in one buffer and written
- * at once, so that tracers that fail side by side do not mix their lines.
- */
-struct picture {
-	char text[16384];
-	size_t len;
-};
-
-static void __printf(2, 3) draw(struct picture *p, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(p->text + p->len, sizeof(p->text) - p->len, fmt, ap);
-	va_end(ap);
-	if (n > 0)
-		p->len += n;
-	if (p->len >= sizeof(p->text))
-		p->len = sizeof(p->text) - 1;
-}
-
-/* Where an address lies in the probes */
-static void draw_place(struct picture *p, unsigned long ip)
-{
-	const struct probe *probe;
-	unsigned long off;
-
-	for (probe = probe_access; probe < probe_access + PROBE_ACCESSES;
-	     probe++) {
-		if (ip == (unsigned long)probe->at)
-			draw(p, " (on %s)", probe->name);
-		else if (ip == (unsigned long)probe->next)
-			draw(p, " (behind %s)", probe->name);
-	}
-	off = ip - (unsigned long)probe_targets;
-	if (off < PROBE_TARGETS * PROBE_TARGET_SIZE)
-		draw(p, " (target %lu + %lu)", off / PROBE_TARGET_SIZE,
-		     off % PROBE_TARGET_SIZE);
-}
-
-static void draw_status(struct picture *p, int status)
-{
-	if (WIFEXITED(status))
-		draw(p, "exit with code %d", WEXITSTATUS(status));
-	else if (WIFSIGNALED(status))
-		draw(p, "killed by signal %d", WTERMSIG(status));
-	else if (status >> 16)
-		draw(p, "stop by signal %d, event %d", WSTOPSIG(status),
-		     status >> 16);
-	else
-		draw(p, "stop by signal %d", WSTOPSIG(status));
-}
-
-static bool read_file(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return false;
-	n = read(fd, buf, size - 1);
-	close(fd);
-	buf[n > 0 ? n : 0] = '\0';
-	return n > 0;
-}
-
-/* Field 39 of /proc/TID/stat: the CPU it last ran on (proc(5)); -1 if unknown */
-static int cpu_of(const char *tid)
-{
-	char path[64], buf[1024], *s;
-	int field;
-
-	snprintf(path, sizeof(path), "/proc/%.16s/stat", tid);
-	if (!read_file(path, buf, sizeof(buf)))
-		return -1;
-	s = strrchr(buf, ')');
-	for (field = 2; s && field < 39; field++)
-		s = strchr(s + 1, ' ');
-	return s ? atoi(s) : -1;
-}
-
-/* The tracees on the same CPU: those are whose slots share its registers */
-static void draw_neighbours(struct picture *p, pid_t tid, int cpu)
-{
-	char path[64], buf[2048], name[32], *s;
-	struct dirent *d;
-	int shown = 0;
-	DIR *dir;
-
-	dir = opendir("/proc");
-	if (!dir)
-		return;
-	draw(p, "#   other tracees on that CPU:");
-	while ((d = readdir(dir)) && shown < 16) {
-		if (d->d_name[0] < '1' || d->d_name[0] > '9' ||
-		    atoi(d->d_name) == tid || cpu_of(d->d_name) != cpu)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%.16s/status", d->d_name);
-		if (!read_file(path, buf, sizeof(buf)))
-			continue;
-		s = strstr(buf, "\nTracerPid:\t");
-		if (!s || s[12] == '0' || sscanf(buf, "Name:\t%31s", name) != 1)
-			continue;
-		draw(p, " %.16s (%s, tracer %d)", d->d_name, name,
-		     atoi(s + 12));
-		shown++;
-	}
-	closedir(dir);
-	draw(p, "%s\n", shown ? "" : " none");
-}
-
-static void draw_cpu(struct picture *p, pid_t tid)
-{
-	char path[64], buf[8192], id[16], *s;
-	int cpu;
-
-	snprintf(id, sizeof(id), "%d", tid);
-	cpu = cpu_of(id);
-	if (cpu < 0)
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/sched", tid);
-	s = NULL;
-	if (read_file(path, buf, sizeof(buf)))
-		s = strstr(buf, "nr_migrations");
-	if (s)
-		s = strchr(s, ':');
-	draw(p, "#   last ran on CPU %d, moved %s%.*s times\n", cpu,
-	     s ? "" : "an unknown number of",
-	     s ? (int)strcspn(s + 1 + strspn(s + 1, " "), "\n") : 0,
-	     s ? s + 1 + strspn(s + 1, " ") : "");
-	draw_neighbours(p, tid, cpu);
-}
-
-static void draw_registers(struct picture *p, struct tracee *t)
-{
-	unsigned long dr[8] = { 0 };
-	unsigned int n;
-
-	for (n = 0; n < 8; n++)
-		if (n != 4 && n != 5 && tracee_peek(t, n, &dr[n]))
-			return;
-	draw(p, "#   as read back: DR0 %#lx DR1 %#lx DR2 %#lx DR3 %#lx\n",
-	     dr[0], dr[1], dr[2], dr[3]);
-	draw(p, "#                 DR6 %#lx DR7 %#lx\n", dr[6], dr[7]);
-}
-
-static void draw_access(struct picture *p, struct tracee *t, const char *what,
-			unsigned long n)
-{
-	char text[256] = "";
-
-	if (t->describe)
-		t->describe(t, n, text, sizeof(text));
-	draw(p, "#   %s access %lu%s%s\n", what, n, *text ? ": " : "", text);
-}
-
-/* The last events: when, before now and on which CPU, if it says so */
-static void draw_events(struct picture *p, struct tracee *t)
-{
-	unsigned long i = 0;
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (t->events > tracee_events_shown)
-		i = t->events - tracee_events_shown;
-	for (; i < t->events; i++) {
-		unsigned int e = i % TRACEE_EVENTS;
-		long long ns = now.tv_sec * 1000000000ULL + now.tv_nsec -
-			       t->log[e].time;
-
-		draw(p, "#   event %lu, %lld us ago", i, ns / 1000);
-		if (t->log[e].cpu >= 0)
-			draw(p, " on CPU %d", t->log[e].cpu);
-		draw(p, ": ");
-		draw_status(p, t->log[e].status);
-		draw(p, ", access %lu, DR6 %#lx, ip %#lx", t->log[e].progress,
-		     t->log[e].dr6, t->log[e].ip);
-		draw_place(p, t->log[e].ip);
-		draw(p, "\n");
-	}
-}
-
-static void on_stray_sigtrap(int sig, siginfo_t *info, void *context)
-{
-	ucontext_t *uc = context;
-
-	dprintf(STDERR_FILENO,
-		"# stray SIGTRAP: code %d, addr %p, ip %#lx; a #DB that no slot is blamed for has code 1\n",
-		info->si_code, info->si_addr,
-		(unsigned long)uc->uc_mcontext.gregs[UC_IP]);
-	raise(sig);
-}
-
-/**
- * die_of_stray_sigtrap() - say what a SIGTRAP was that nothing owes
- *
- * For who has nothing armed, and who has perf events that only count.  The
- * default action would end the test without a word; this is as deadly, and
- * tells.  A test's own handler is left alone.
- */
-void die_of_stray_sigtrap(void)
-{
-	struct sigaction action = {
-		.sa_sigaction = on_stray_sigtrap,
-		.sa_flags = SA_SIGINFO | SA_RESETHAND,
-	};
-	struct sigaction old;
-
-	if (!sigaction(SIGTRAP, NULL, &old) && old.sa_handler == SIG_DFL)
-		sigaction(SIGTRAP, &action, NULL);
-}
-
-/**
- * tracee_report_events() - print the last events of a tracee
- * @t: tracee, perhaps another process's, in shared memory
- *
- * To standard error, as tracee_report() does for its own.
- */
-void tracee_report_events(struct tracee *t)
-{
-	struct picture p = { .len = 0 };
-
-	draw(&p, "#   tracee %u, thread %d, %lu traps verified\n", t->id,
-	     abs(t->tid), t->traps);
-	draw_events(&p, t);
-	if (write(STDERR_FILENO, p.text, p.len) < 0)
-		abort();
-}
-
-/**
- * tracee_report() - print all there is to know about a failure
- * @t: tracee; NULL for none
- * @s: the event that was wrong; NULL for none
- * @fmt: what is wrong
- *
- * To standard error, as KTAP diagnostics.  The tracee may be stopped, running
- * or gone: what cannot be had is left out.
- */
-void tracee_report(struct tracee *t, const struct stop *s, const char *fmt, ...)
-{
-	struct picture p = { .len = 0 };
-	va_list ap;
-	int n;
-
-	draw(&p, "# ");
-	va_start(ap, fmt);
-	n = vsnprintf(p.text + p.len, sizeof(p.text) - p.len, fmt, ap);
-	va_end(ap);
-	p.len += n > 0 && (size_t)n < sizeof(p.text) - p.len ? n : 0;
-	draw(&p, "\n");
-
-	if (t)
-		draw(&p, "#   tracee %u, thread %d, %lu traps verified\n",
-		     t->id, abs(t->tid), t->traps);
-	if (t && s) {
-		draw(&p, "#   seen: ");
-		draw_status(&p, s->status);
-		if (WIFSTOPPED(s->status)) {
-			draw(&p, ", code %d, si_addr %p, DR6 %#lx\n",
-			     s->info.si_code, s->info.si_addr, s->dr6);
-			draw(&p, "#   seen: ip %#lx", s->ip);
-			draw_place(&p, s->ip);
-		}
-		draw(&p, "\n");
-		draw_access(&p, t, "seen:", s->progress);
-	} else if (t && t->progress) {
-		draw_access(&p, t, "now at", *t->progress);
-	}
-	if (t && t->tid > 0) {
-		draw_registers(&p, t);
-		draw_cpu(&p, t->tid);
-	}
-	if (t)
-		draw_events(&p, t);
-	draw(&p, "#   %s\n", environment());
-
-	if (write(STDERR_FILENO, p.text, p.len) < 0)
-		abort();
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One traced thread, and the ledger of its traps.
+ * One traced thread, and the traps that are expected of it.
  *
- * A test never waits "long enough" and never just counts.  For every stop it
- * says beforehand what must come next, in a struct trap, and asks for exactly
- * that.  A missed trap shows at the very next event, a spurious or doubled
- * one as a stop that nothing owes, a misattributed one in DR6 or ip.
+ * A test never waits "long enough" and never just counts.  Before it continues
+ * the tracee it states in a struct trap what the next event must be.  A missed
+ * trap is detected at the next event, a spurious or doubled one as an unexpected
+ * stop, a misattributed one by DR6 or ip.
  *
- * Nothing here depends on the harness: functions return 0, or 1 after they
- * have printed the whole picture, or a negative errno where they could not
- * even try, and the test asserts it.
+ * Nothing here depends on the harness: functions return 0, 1 after they have
+ * reported a failure, or a negative errno if a system call failed, and the
+ * test asserts that.
  */
 #ifndef HW_BREAKPOINT_TRACEE_H
 #define HW_BREAKPOINT_TRACEE_H
@@ -24,10 +24,12 @@
 #include "debugreg.h"
 
 /*
- * Seconds without any event after which a hang is called a failure; once that
- * has happened in a program, it has failed, and its other waits are short.
+ * Seconds without an event after which a wait fails.  The program has failed
+ * then, and its later waits are short; programs that run after it start with
+ * TRACEE_WATCHDOG_LATER.
  */
 #define TRACEE_WATCHDOG		60
+#define TRACEE_WATCHDOG_LATER	15
 #define TRACEE_WATCHDOG_SHORT	5
 
 /* The instruction pointer in a signal handler's context */
@@ -37,11 +39,7 @@
 #define UC_IP	REG_EIP
 #endif
 
-#ifndef __printf
-#define __printf(fmt, args)	__attribute__((__format__(__printf__, fmt, args)))
-#endif
-
-/* Events kept for the picture, and how many of them it shows by default */
+/* Events that are recorded, and how many of them a report shows by default */
 #define TRACEE_EVENTS		64
 #define TRACEE_EVENTS_SHOWN	16
 
@@ -54,8 +52,8 @@
 #endif
 
 /**
- * enum tracee_how - how the tracer gets hold of the thread
- * @TRACEE_TRACEME: the child asks for it with PTRACE_TRACEME
+ * enum tracee_how - how the tracer attaches
+ * @TRACEE_TRACEME: the child calls PTRACE_TRACEME
  * @TRACEE_ATTACH: PTRACE_ATTACH
  * @TRACEE_SEIZE: PTRACE_SEIZE and PTRACE_INTERRUPT
  */
@@ -66,12 +64,12 @@ enum tracee_how {
 };
 
 /**
- * struct stop - one event of a tracee, as seen
+ * struct stop - one event of a tracee
  * @status: from waitpid()
- * @info: from PTRACE_GETSIGINFO; zeroed where there is none
+ * @info: from PTRACE_GETSIGINFO; zeroed if there is none
  * @ip: instruction pointer
- * @dr6: DR6 as PTRACE_PEEKUSER shows it
- * @progress: the access number that the tracee says it is at
+ * @dr6: DR6 from PTRACE_PEEKUSER
+ * @progress: the tracee's access number at that time
  */
 struct stop {
 	int status;
@@ -82,16 +80,16 @@ struct stop {
 };
 
 /**
- * struct trap - the one event that is owed next
- * @ip: where the thread must stand: the instruction itself for an execute
- *	breakpoint, the one behind it for a data breakpoint
+ * struct trap - the trap that must be the next event
+ * @ip: the expected ip: the instruction itself for an execute breakpoint, the
+ *	next one for a data breakpoint
  * @slots: the slots that DR6 must show, bit n for DRn, and no other
  * @step: DR6 must show BS as well
  * @progress: the access number
- * @mem: memory to look at from the tracer, shared with the tracee, or NULL
+ * @mem: memory shared with the tracee that is to be checked, or NULL
  * @mem_size: 1, 2, 4 or 8 bytes
- * @mem_value: what must be there: not yet written at an execute breakpoint,
- *	already written at a data breakpoint
+ * @mem_value: its expected value: from before the instruction at an execute
+ *	breakpoint, from after it at a data breakpoint
  */
 struct trap {
 	const void *ip;
@@ -106,21 +104,21 @@ struct trap {
 /**
  * struct tracee - a traced thread
  * @tid: its thread id
- * @pid: its process, where that is another number; otherwise 0
- * @progress: where it says how far it has come; shared with the tracer.  No
- *	volatile is needed: what lies between a write and the next is a call
- *	of a probe, which the compiler cannot see into
- * @body: what it runs; the thread exits with 0 when this returns
+ * @pid: its process id if that differs, otherwise 0
+ * @progress: its current access number, in memory shared with the tracer.  Needs
+ *	no volatile: between two writes there is a call of a probe, which is
+ *	opaque to the compiler
+ * @body: the function that it runs; the thread exits with 0 when this returns
  * @arg: for @body
- * @describe: for messages, what access number @n is; may be NULL
- * @id: for messages, which of many tracees this is
- * @traps: traps verified so far
- * @events: events seen so far
- * @missed: traps that did not come
- * @unexpected: traps that nothing owed
- * @wrong: other events that were not what was owed
- * @dr7: as it was written last
- * @cpu: where the tracee may say on which CPU it is; shared like @progress
+ * @describe: describes access number @n for messages; may be NULL
+ * @id: number of this tracee among several, for messages
+ * @traps: number of verified traps
+ * @events: number of events
+ * @missed: number of expected traps that were missed
+ * @unexpected: number of unexpected traps
+ * @wrong: number of other events that were not the expected ones
+ * @dr7: the value last written
+ * @cpu: the CPU that the tracee has recorded, shared like @progress; may be NULL
  * @log: the last events, with the time in ns of CLOCK_MONOTONIC
  */
 struct tracee {
@@ -151,13 +149,13 @@ struct tracee {
 
 extern unsigned int tracee_events_shown;
 extern void (*tracee_on_dead_type)(void);
-extern bool tracee_waits_for_slots;
+extern bool tracee_retries_enospc;
 
 void *shared_alloc(size_t size);
 unsigned int watchdog_seconds(void);
-void watchdog_lapsed(void);
-void be_patient(void);
-bool slots_may_come_back(int err);
+void watchdog_expired(void);
+void reset_slot_retries(void);
+bool retry_on_enospc(int err);
 int pin_to_cpu(pid_t tid, int cpu);
 int allowed_cpus(int *cpus, int max);
 
@@ -192,10 +190,10 @@ int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
 int tracee_expect_sync(struct tracee *t, unsigned long progress);
 int tracee_expect_exit(struct tracee *t);
 
-void die_of_stray_sigtrap(void);
+void report_unexpected_sigtrap(void);
 
 void tracee_report_events(struct tracee *t);
-void __printf(3, 4) tracee_report(struct tracee *t, const struct stop *s,
-				  const char *fmt, ...);
+void __attribute__((format(printf, 3, 4)))
+tracee_report(struct tracee *t, const struct stop *s, const char *fmt, ...);
 
 #endif /* HW_BREAKPOINT_TRACEE_H */

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Watchpoints: the full matrix of hit and miss.
+ * Watchpoints: the full matrix of hits and misses.
  *
- * Every slot, type and length, at every aligned place in a window of 16
- * bytes, against stores and loads of 1, 2, 4 and 8 bytes at every offset in
- * reach.  An access hits where any byte of it is watched, aligned or not:
- * bp_hits().  The misses are the negative controls: the byte before, the byte
- * behind, the load under a write-only watchpoint.
+ * Every slot, type and length, at every aligned offset in a window of 16 bytes,
+ * against stores and loads of 1, 2, 4 and 8 bytes at every offset in reach.  An
+ * access hits if any byte of it is watched, aligned or not: bp_hits().  The
+ * misses are the negative controls: the byte before, the byte after, the load
+ * under a write-only watchpoint.
  *
- * The tracee makes all accesses in a row, the tracer expects just the owed
- * traps, so that a trap too many or too few shows at once, and where.
+ * The tracee makes all accesses in a row, and the tracer expects exactly the
+ * traps that are due, so that a trap too many or too few is detected at once,
+ * with its access.
  */
 #include "harness.h"
 #include "probes.h"
@@ -20,8 +21,8 @@
 #define CELLS	(OFFSETS * PROBE_ACCESSES)
 
 /*
- * One cache line in the middle of a page: no access crosses either, which is
- * another matter, see forms_test.
+ * One cache line in the middle of a page: for accesses across either see
+ * access_test.
  */
 struct line {
 	unsigned char before[16];
@@ -38,14 +39,16 @@ struct watch {
 	unsigned int place;
 };
 
-/* Access number @n, from 1 to CELLS: which probe, and where in the window */
+/*
+ * Access number @n, from 1 to CELLS: which probe, and its offset in the window
+ */
 static const struct probe *cell(unsigned long n, int *at)
 {
 	*at = (int)((n - 1) % OFFSETS) - REACH;
 	return &probe_access[(n - 1) / OFFSETS];
 }
 
-static bool cell_is_made(const struct watch *w, unsigned long n)
+static bool cell_exists(const struct watch *w, unsigned long n)
 {
 	int at;
 	const struct probe *probe = cell(n, &at);
@@ -62,7 +65,7 @@ static void access_all_cells(struct tracee *t)
 
 	for (;;) {
 		for (n = 1; n <= CELLS; n++) {
-			if (!cell_is_made(w, n))
+			if (!cell_exists(w, n))
 				continue;
 			probe = cell(n, &at);
 			*t->progress = n;
@@ -153,7 +156,7 @@ FIXTURE_TEARDOWN(watchpoint)
 	tracee_stop(&self->t);
 }
 
-/* All accesses of one pass over the cells, with the watchpoint where it is */
+/* All accesses of one pass, with the watchpoint at its present offset */
 static int expect_pass(struct tracee *t, const struct watch *w)
 {
 	unsigned long n;
@@ -166,7 +169,7 @@ static int expect_pass(struct tracee *t, const struct watch *w)
 			.progress = n,
 		};
 
-		if (!cell_is_made(w, n) ||
+		if (!cell_exists(w, n) ||
 		    !bp_hits(w->type, w->place, w->len, at, probe->size,
 			     probe->store))
 			continue;
@@ -186,8 +189,7 @@ static void matrix(struct __test_metadata *_metadata, struct tracee *t,
 {
 	unsigned int place;
 
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 
 	for (place = 0; place < WINDOW; place += w->len) {
 		w->place = place;
@@ -203,7 +205,7 @@ TEST_F(watchpoint, aligned)
 	matrix(_metadata, &self->t, &self->w);
 }
 
-/* On their own, for emulators that look only at the aligned words around */
+/* Separate, for emulators that only compare the aligned words */
 TEST_F(watchpoint, unaligned)
 {
 	matrix(_metadata, &self->t, &self->w);

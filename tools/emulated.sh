@@ -168,9 +168,9 @@ share_out()
 {
 	sed 's/.*://' "$suite/kselftest-list.txt" | awk -v lanes="$1" '
 		BEGIN {
-			split("storm 20 thread 13 lifetime 12 tracees 10 insn 9 perf 7 " \
-				"company 6 registers 5 perf_kernel 5 watchpoint 5 report 4 " \
-				"kernel_access 4 perf_enable 4 perf_sigtrap 4 forms 4", word, " ")
+			split("context_switch 30 thread 13 lifetime 9 insn 9 stressor 6 " \
+				"register 5 perf 5 perf_kernel 5 watchpoint 5 report 4 " \
+				"kernel_access 4 perf_enable 4 perf_sigtrap 4 access 4", word, " ")
 			for (i = 1; i in word; i += 2)
 				cost[word[i]] = word[i + 1]
 		}
@@ -181,7 +181,7 @@ share_out()
 			program[NR] = $0
 		}
 		END {
-			for (want = 20; want > 0; want--)
+			for (want = 30; want > 0; want--)
 				for (i = 1; i <= NR; i++) {
 					if (seconds[program[i]] != want)
 						continue

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "crew.h"
+#include "tracee_group.h"
 #include "firing.h"
 #include "probes.h"
 #include "tracee.h"
@@ -175,7 +175,7 @@ static void visit_for_ever(struct tracee *t)
 
 	for (;;) {
 		++*t->progress;
-		probe_visit(0, sink, 0);
+		probe_call_target(0, sink, 0);
 	}
 }
 
@@ -493,9 +493,9 @@ static void report_child(struct tracee *t)
 	unsigned long *sink = t->arg;
 
 	for (;;) {
-		if (crew_switched(t->tid, sched_getcpu()))
+		if (group_switched_from(t->tid, sched_getcpu()))
 			report_switches[t->id]++;
-		probe_visit(t->id, sink, 0);
+		probe_call_target(t->id, sink, 0);
 		syscall(SYS_tgkill, getpid(), t->tid, SIGUSR1);
 	}
 }
@@ -534,8 +534,8 @@ static int report_loop(unsigned int worker)
 static int hand_over(unsigned int nr)
 {
 	unsigned int rounds = 500 / CREW, i;
-	struct crew_area *area = crew_areas();
-	struct crew_member m[CREW];
+	struct group_area *area = group_areas();
+	struct group_tracee m[CREW];
 	struct tracee t[CREW];
 	unsigned long sum;
 	double begin;
@@ -543,18 +543,18 @@ static int hand_over(unsigned int nr)
 
 	while (my_turn(&turn, 4)) {
 		for (i = 0; i < CREW; i++) {
-			m[i] = (struct crew_member){
+			m[i] = (struct group_tracee){
 				.area = area, .nr = i, .of = CREW,
 				.rounds = rounds, .armed = true,
-				.pace = CREW_YIELD };
+				.pace = PACE_YIELD };
 			area[i].switches = 0;
 			t[i] = (struct tracee){ 0 };
-			if (crew_start(&t[i], &m[i], TRACEE_TRACEME) ||
+			if (group_start(&t[i], &m[i], TRACEE_TRACEME) ||
 			    pin_to_cpu(t[i].tid, worker_cpus[nr - 4]))
 				die("start");
 		}
 		begin = now();
-		if (crew_run(t, CREW))
+		if (group_run(t, CREW))
 			exit(1);
 		begin = now() - begin;
 		for (sum = 0, i = 0; i < CREW; i++) {
@@ -572,7 +572,7 @@ static void bench_switches(int *cpus, int ncpus)
 	int i;
 
 	worker_cpus = cpus;
-	crew_areas();
+	group_areas();
 	report_switches = shared_alloc(2 * sizeof(*report_switches));
 	for (i = 0; i < 4; i++)
 		worker(report_loop, i);

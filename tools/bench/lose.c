@@ -16,7 +16,7 @@
  *   LD_PRELOAD=$PWD/lose.so LOSE_COUNTS=$PWD/counts LOSE_EVERY=1000000 \
  *	tests/soak_64 5m
  *   LD_PRELOAD=$PWD/lose.so LOSE_COUNTS=$PWD/counts LOSE_SWITCH=1000 \
- *	tests/storm_test_64
+ *	tests/context_switch_test_64
  */
 #include <dlfcn.h>
 #include <fcntl.h>

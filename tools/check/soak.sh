@@ -39,12 +39,12 @@ soak()
 }
 
 # choices SEED NAME: those of each of two tracers, in $tmp/NAME.0 and .1.
-# How many bouts fit into the time is chance.
+# How many iterations fit into the time is chance.
 choices()
 {
 	soak 10 --tracers 2 --seed "$1" --keep-going --choices
 	for tracer in 0 1; do
-		grep "^# tracer $tracer, bout [0-9]*:" "$tmp/soak.out" >"$tmp/$2.$tracer"
+		grep "^# tracer $tracer, iteration [0-9]*:" "$tmp/soak.out" >"$tmp/$2.$tracer"
 		[ "$(wc -l <"$tmp/$2.$tracer")" -ge 2 ] || return 1
 	done
 }
@@ -102,7 +102,7 @@ recorded_events()
 {
 	cp "$tmp/record" "$tmp/out"
 	awk '/^#   event / { events++ }
-	     /last events of tracer/ { if (!others++) own = events }
+	     /last events of a tracee/ { if (!others++) own = events }
 	     END { exit !(own >= 1 && own <= 64 && events >= own + 20) }' "$tmp/record"
 }
 
@@ -131,7 +131,7 @@ start()
 	while ! grep -q '^# soak:' "$tmp/out"; do
 		kill -0 $session || return 1
 	done
-	# Tracers, tracees and company
+	# Tracers, tracees and stressors
 	while [ "$(members | wc -l)" -lt 8 ]; do
 		kill -0 $session || return 1
 	done
@@ -169,7 +169,7 @@ asked_to_end()
 	wait $session
 	rc=$?
 	grep -q 'soak ended: .* 0 missed, 0 spurious, 0 wrong' "$tmp/out" || [ $rc -eq 1 ] &&
-		grep -q 'beside hotplug' "$tmp/out" && grep -qE '^(not )?ok 1 soak' "$tmp/out" &&
+		grep -q 'stressor hotplug' "$tmp/out" && grep -qE '^(not )?ok 1 soak' "$tmp/out" &&
 		left_nothing
 }
 
@@ -194,20 +194,20 @@ trap '[ -z "$session" ] || kill -KILL $(members) 2>/dev/null; rm -rf "$tmp"' EXI
 check "soak: the same seed makes the same choices" same_choices
 check "soak: another seed makes others, as does another tracer" other_choices
 check "soak: a lost trap stops it" lost_trap_stops_it
-check "record: the tracee, and what was owed" \
+check "record: the tracee, and the expected trap" \
 	recorded 'MISSED trap: expected SIGTRAP code 4, slots 0x[1248], DR6 0x'
-check "record: the access" recorded 'seen: access [0-9]+: armed member'
+check "record: the access" recorded 'seen: access [0-9]+: armed tracee'
 check "record: all DRs as read back" recorded 'as read back: DR0 0x.*DR3 0x'
 check "record: DR6 and DR7" recorded 'DR6 0x[0-9a-f]+ DR7 0x'
 check "record: the last events, and the neighbours'" recorded_events
 check "record: the CPUs" recorded 'event [0-9]+, [0-9]+ us ago on CPU [0-9]+'
 check "record: the time since the last switch" \
-	recorded '[0-9]+ switches, the last behind thread [0-9]+, -?[0-9]+ us before'
+	recorded '[0-9]+ switches, the last from thread [0-9]+, -?[0-9]+ us before'
 check "record: steal time" recorded 'cpu0: steal [0-9]+ ticks'
 check "record: kernel, CPU, microcode, hypervisor" \
 	recorded 'kernel .*, CPU .*microcode 0x.*, hypervisor '
-check "record: the choices of the bout, and its seed" \
-	recorded 'the bout began with seed 0x[0-9a-f]+, the run.s is [0-9]+'
+check "record: the choices of the iteration, and its seed" \
+	recorded 'seed of the iteration 0x[0-9a-f]+, of the run [0-9]+'
 check "soak: --keep-going goes on to the end" goes_on
 check "soak: SIGINT ends it, with the report" asked_to_end INT
 check "soak: SIGTERM ends it, with the report" asked_to_end TERM

@@ -4,7 +4,7 @@
  * C library's system calls, and HWBP_FAULT names the one thing that goes
  * wrong.  A test that stays green under every fault tests nothing.
  *
- *   LD_PRELOAD=./shim.so HWBP_FAULT=never_armed ./slots_test_64
+ *   LD_PRELOAD=./shim.so HWBP_FAULT=never_armed ./slot_test_64
  *
  * tools/faults/list says what each fault does.  The tracee runs with the shim
  * as well, so that both sides of a test can be lied to; what a test does in

@@ -99,7 +99,7 @@ results=$lab/results
 rm -rf "$results"
 mkdir -p "$results" || die "cannot write $results"
 # The quick and the telling first; those with a bug of the emulator last
-programs="first_trap_test_64 slots_test_64 execute_test_64"
+programs="first_trap_test_64 slot_test_64 execute_test_64"
 rest=$(sed 's/^kvm_guest_test_.*//' "$lab/suite/kselftest-list.txt")
 for p in $rest; do
 	case " $programs " in *" $p "*) ;; *) programs="$programs $p" ;; esac

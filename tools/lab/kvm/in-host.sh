@@ -180,14 +180,13 @@ two_guests()
 report()
 {
 	seconds=${1:-20}
-	storm=storm_test_64
-	[ -x ./$storm ] || storm=tracees_test_64
+	program=context_switch_test_64
 	for name in none kvm_dr7_not_updated; do
 		echo "$name: kvm_guest_test"
 		faults $name | sed -n '1s/^[^:]*:/   /p'
 		choose $name || return 1
-		echo "$name: $storm in a guest Linux and in the host"
-		beside $storm $storm "$seconds"
+		echo "$name: $program in a guest Linux and in the host"
+		beside $program $program "$seconds"
 		echo "$name: the report's loop in a guest Linux and in the host"
 		beside report1 report0 "$seconds"
 		echo "$name: the report's loop in two guest Linux"

@@ -94,7 +94,7 @@ images()
 	qemu=$("$here/build-qemu.sh")
 	root guest
 	mkdir "$dir/guest/suite"
-	for p in report_loop storm_test_64 tracees_test_64; do
+	for p in report_loop context_switch_test_64 context_switch_test_64; do
 		[ ! -e "$dir/suite/$p" ] || cp "$dir/suite/$p" "$dir/guest/suite/"
 	done
 	cp "$here/in-host.sh" "$dir/guest/"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What must not end the life of an armed slot, and what must: the cases
- * beside those of lifetime_test.
+ * What must not end the lifetime of an armed slot, and what must: cases not in
+ * lifetime_test.
  *
- * An execve() that fails is none, a second tracer is none, and a thread is a
- * tracer of its own (ptrace_check_attach() in kernel/ptrace.c compares tasks,
+ * A failed execve() must not, nor a second tracer.  Each thread is a tracer of
+ * its own (ptrace_check_attach() in kernel/ptrace.c compares tasks,
  * exit_ptrace() runs for each).  A tracee in PTRACE_EVENT_EXIT still has its
- * slots: do_exit() gives them up later.
+ * slots: do_exit() releases them later.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "company.h"
+#include "stressor.h"
 #include "harness.h"
 #include "probes.h"
 
@@ -30,13 +30,13 @@
 #define EXEC_CODE	7	/* exit code of the new program */
 
 /**
- * struct lives - what tracer and tracee share
+ * struct lives - shared by tracer and tracee
  * @word: four words, one for each slot
- * @progress: of a tracee that is no child of tracee_start()
+ * @progress: of a tracee that was not started by tracee_start()
  * @err: errno of the call under test
  * @go: pipe: a byte for each access
  */
-struct lives {
+struct shared {
 	unsigned int word[DR_SLOTS];
 	unsigned long progress;
 	int err;
@@ -50,7 +50,7 @@ static void arena_map(void)
 		_exit(1);
 }
 
-/* The new program; before environment.c prints what it has printed already */
+/* The new program; runs before the constructors of the other files */
 static void __attribute__((constructor(101))) after_exec(void)
 {
 	if (!getenv(EXEC_ENV))
@@ -64,7 +64,7 @@ static void __attribute__((constructor(101))) after_exec(void)
 /* By system calls only: it may run in a child of vfork() */
 static void exec_self(void)
 {
-	char * const args[] = { "lifetimes_test", NULL };
+	char * const args[] = { "slot_lifetime_test", NULL };
 	char * const env[] = { EXEC_ENV "=1", NULL };
 
 	syscall(SYS_execve, getauxval(AT_EXECFN), args, env);
@@ -115,27 +115,27 @@ static int shows_four(struct tracee *t, unsigned int *word, unsigned int hit)
 	return wrong;
 }
 
-FIXTURE(lives) {
+FIXTURE(slot_lifetime) {
 	struct tracee t;
-	struct lives *l;
+	struct shared *l;
 };
 
-FIXTURE_SETUP(lives)
+FIXTURE_SETUP(slot_lifetime)
 {
 	self->l = shared_alloc(sizeof(*self->l));
 	ASSERT_EQ(0, pipe2(self->l->go, O_CLOEXEC));
 	self->t.arg = self->l;
 }
 
-FIXTURE_TEARDOWN(lives)
+FIXTURE_TEARDOWN(slot_lifetime)
 {
 	tracee_stop(&self->t);
 }
 
 /*
- * execve() of what does not exist, of a directory, and of a file that is no
- * program: each is refused before begin_new_exec() (fs/exec.c), which alone
- * comes to flush_thread().
+ * execve() of a missing file, a directory, and a file that is no program: each
+ * is refused before begin_new_exec() (fs/exec.c), which alone calls
+ * flush_thread().
  */
 static int exec_refused(unsigned int n)
 {
@@ -158,9 +158,9 @@ static int exec_refused(unsigned int n)
 	}
 }
 
-static void execs_in_vain(struct tracee *t)
+static void fail_to_exec(struct tracee *t)
 {
-	struct lives *l = t->arg;
+	struct shared *l = t->arg;
 	unsigned int n;
 
 	for (n = 0; n < 3; n++) {
@@ -172,20 +172,18 @@ static void execs_in_vain(struct tracee *t)
 	tracee_sync();
 }
 
-TEST_F(lives, outlive_an_execve_that_fails)
+TEST_F(slot_lifetime, kept_across_failed_execve)
 {
 	struct tracee *t = &self->t;
 	unsigned int n;
 
-	t->body = execs_in_vain;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = fail_to_exec;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, arm_four(t, self->l->word));
 	for (n = 0; n < 3; n++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1U << n, probe_store4_next,
 					       1 + n));
-		if (!may_go_on(_metadata, -self->l->err, "execve"))
-			return;
+		skip_if_refused(_metadata, -self->l->err, "execve");
 		ASSERT_EQ(0, shows_four(t, self->l->word, 1U << n));
 	}
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
@@ -193,8 +191,8 @@ TEST_F(lives, outlive_an_execve_that_fails)
 }
 
 /*
- * A thread that is set free while armed, and then starts another program: a
- * slot that outlived execve() would kill it at the first access.
+ * A thread that is detached while armed, and then executes another program: a
+ * slot that survives execve() would kill it at the first access.
  */
 static void store_then_exec(struct tracee *t)
 {
@@ -205,14 +203,13 @@ static void store_then_exec(struct tracee *t)
 	exec_self();
 }
 
-TEST_F(lives, of_a_freed_thread_end_with_execve)
+TEST_F(slot_lifetime, execve_of_detached_thread_clears_slots)
 {
 	struct tracee *t = &self->t;
 	int status;
 
 	t->body = store_then_exec;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_expect_sync(t, 1));
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_WRITE, 4, ARENA_WORD));
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_RW, 4, ARENA_WORD + 1));
@@ -227,13 +224,13 @@ TEST_F(lives, of_a_freed_thread_end_with_execve)
 }
 
 /*
- * What a tracer reads in the new program is that nothing is armed, and nothing
- * is.  One slot was hit before, and not several in one access, which not every
- * emulator can tell.
+ * A tracer reads in the new program that nothing is armed, and nothing is.  One
+ * slot was hit before, not several in one access, which not every emulator
+ * supports.
  *
  * Regression test for f7da04c9c486 (DR6 and DR7 showed the old values).
  */
-TEST_F(lives, and_registers_end_with_execve)
+TEST_F(slot_lifetime, execve_clears_slots_and_registers)
 {
 	struct tracee *t = &self->t;
 	unsigned long dr;
@@ -241,8 +238,7 @@ TEST_F(lives, and_registers_end_with_execve)
 	struct stop s;
 
 	t->body = store_then_exec;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACEEXEC));
 	ASSERT_EQ(0, tracee_expect_sync(t, 1));
@@ -251,30 +247,30 @@ TEST_F(lives, and_registers_end_with_execve)
 	ASSERT_EQ(0, tracee_cont(t));
 	ASSERT_EQ(0, tracee_wait(t, &s));
 	ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXEC << 8, s.status >> 8) {
-		tracee_report(t, &s, "PTRACE_EVENT_EXEC expected");
+		tracee_report(t, &s, "expected PTRACE_EVENT_EXEC");
 	}
 	for (n = 0; n < 8; n++) {
 		if (n == 4 || n == 5)
 			continue;
 		ASSERT_EQ(0, tracee_peek(t, n, &dr));
 		EXPECT_EQ(n == 6 ? DR6_NONE : 0, dr) {
-			TH_LOG("DR%u outlives execve()", n);
+			TH_LOG("DR%u is not cleared by execve()", n);
 		}
 	}
 	ASSERT_EQ(0, tracee_cont(t));
 	ASSERT_EQ(0, tracee_wait(t, &s));
 	ASSERT_EQ(EXEC_CODE << 8, s.status) {
-		tracee_report(t, &s, "exit of the new program expected");
+		tracee_report(t, &s, "expected exit of the new program");
 	}
 }
 
 /*
- * A child of vfork() shares all memory until it starts another program.  Its
- * execve() flushes its own slots, of which it has none, and not its parent's.
+ * A child of vfork() shares all memory until it executes another program.  Its
+ * execve() clears its own slots, of which it has none, and not its parent's.
  */
-static void vforks_and_execs(struct tracee *t)
+static void vfork_and_exec(struct tracee *t)
 {
-	struct lives *l = t->arg;
+	struct shared *l = t->arg;
 	int status = 0;
 	pid_t pid;
 
@@ -295,13 +291,12 @@ static void vforks_and_execs(struct tracee *t)
 	tracee_sync();
 }
 
-TEST_F(lives, of_a_parent_outlive_the_execve_of_its_child)
+TEST_F(slot_lifetime, parents_kept_across_vfork_execve)
 {
 	struct tracee *t = &self->t;
 
-	t->body = vforks_and_execs;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = vfork_and_exec;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_expect_sync(t, 1));
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_RW, 4, ARENA_WORD));
 	ASSERT_EQ(0, tracee_expect_hit(t, 4, probe_store4_next, 1));
@@ -315,19 +310,19 @@ TEST_F(lives, of_a_parent_outlive_the_execve_of_its_child)
 }
 
 /*
- * In PTRACE_EVENT_EXIT the slots are there, can be read and changed, and are
- * given up afterwards nevertheless: the next tracee gets four, again and again.
+ * In PTRACE_EVENT_EXIT slots are still there, can be read and changed, and are
+ * released afterwards: the next tracee gets four, again and again.
  */
 static void store_and_end(struct tracee *t)
 {
-	struct lives *l = t->arg;
+	struct shared *l = t->arg;
 
 	*t->progress = 1;
 	probe_store4(&l->word[3], 1);
 	*t->progress = 2;
 }
 
-TEST_F(lives, last_to_the_exit_stop)
+TEST_F(slot_lifetime, kept_in_exit_stop)
 {
 	struct tracee *t = &self->t;
 	unsigned int *word = self->l->word;
@@ -337,8 +332,7 @@ TEST_F(lives, last_to_the_exit_stop)
 
 	t->body = store_and_end;
 	for (round = 0; round < 20; round++) {
-		if (!start(_metadata, t, TRACEE_TRACEME))
-			return;
+		start_tracee(_metadata, t, TRACEE_TRACEME);
 		ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 				    PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT));
 		ASSERT_EQ(0, arm_four(t, word));
@@ -346,7 +340,7 @@ TEST_F(lives, last_to_the_exit_stop)
 		ASSERT_EQ(0, tracee_cont(t));
 		ASSERT_EQ(0, tracee_wait(t, &s));
 		ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXIT << 8, s.status >> 8) {
-			tracee_report(t, &s, "PTRACE_EVENT_EXIT expected");
+			tracee_report(t, &s, "expected PTRACE_EVENT_EXIT");
 		}
 		ASSERT_EQ(0, shows_four(t, word, 8));
 		if (round & 1) {
@@ -361,16 +355,15 @@ TEST_F(lives, last_to_the_exit_stop)
 	}
 }
 
-/* After its end, and before it is reaped, there is nobody to ask */
-TEST_F(lives, of_the_dead_cannot_be_touched)
+/* After its exit, and before it is reaped, ESRCH */
+TEST_F(slot_lifetime, zombie_gives_esrch)
 {
 	struct tracee *t = &self->t;
 	siginfo_t info;
 	unsigned long dr;
 
 	t->body = do_nothing;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, arm_four(t, self->l->word));
 	ASSERT_EQ(0, tracee_cont(t));
 	ASSERT_EQ(0, waitid(P_PID, t->tid, &info, WEXITED | WNOWAIT));
@@ -381,16 +374,16 @@ TEST_F(lives, of_the_dead_cannot_be_touched)
 }
 
 /*
- * Only the thread that traces may ask or change: neither another thread of its
- * process nor another process, and none of them can become a second tracer.
+ * Only the tracing thread may access the registers: neither another thread of
+ * its process nor another process, and none of them can become a second tracer.
  */
-struct stranger {
+struct other_task {
 	pid_t tid;
 	unsigned int *word;
 	int err;
 };
 
-static int try_as_stranger(const struct stranger *who)
+static int access_registers(const struct other_task *who)
 {
 	struct tracee t = { .tid = who->tid };
 	unsigned long dr;
@@ -412,17 +405,17 @@ static int try_as_stranger(const struct stranger *who)
 	       0 : -EIO;
 }
 
-static void *strange_thread(void *arg)
+static void *other_thread(void *arg)
 {
-	struct stranger *who = arg;
+	struct other_task *who = arg;
 
-	who->err = try_as_stranger(who);
+	who->err = access_registers(who);
 	return NULL;
 }
 
 static void traced_twice(struct tracee *t)
 {
-	struct lives *l = t->arg;
+	struct shared *l = t->arg;
 
 	*t->progress = 1;
 	probe_store4(&l->word[0], 1);
@@ -433,29 +426,28 @@ static void traced_twice(struct tracee *t)
 	tracee_sync();
 }
 
-TEST_F(lives, have_one_master)
+TEST_F(slot_lifetime, only_tracer_may_access)
 {
 	struct tracee *t = &self->t;
-	struct stranger who = { .word = &self->l->word[3] };
+	struct other_task who = { .word = &self->l->word[3] };
 	pthread_t thread;
 	int status;
 	pid_t pid;
 
 	skip_without_futex(_metadata);
 	t->body = traced_twice;
-	if (!start(_metadata, t, TRACEE_SEIZE))
-		return;
+	start_tracee(_metadata, t, TRACEE_SEIZE);
 	who.tid = t->tid;
 	ASSERT_EQ(0, arm_four(t, self->l->word));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 1));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, strange_thread, &who));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, other_thread, &who));
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	ASSERT_EQ(0, who.err);
 	ASSERT_EQ(0, shows_four(t, self->l->word, 1));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
-		_exit(-try_as_stranger(&who));
+		_exit(-access_registers(&who));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	ASSERT_EQ(0, shows_four(t, self->l->word, 1));
@@ -468,10 +460,11 @@ TEST_F(lives, have_one_master)
 }
 
 /*
- * A tracer that is a thread and ends while its process lives: its tracees are
- * freed, and what it armed stays for the next tracer, a thread beside it.
+ * A tracer that is a thread and exits while its process continues: its tracees
+ * are detached, and armed slots stay for the next tracer, another thread of the
+ * process.
  */
-static void store_when_told(struct lives *l)
+static void store_on_request(struct shared *l)
 {
 	unsigned long n;
 	char byte;
@@ -483,7 +476,7 @@ static void store_when_told(struct lives *l)
 	_exit(0);
 }
 
-static int tell(struct lives *l)
+static int let_tracee_store(struct shared *l)
 {
 	return write(l->go[1], "", 1) == 1 ? 0 : -errno;
 }
@@ -498,16 +491,16 @@ static int seize(struct tracee *t)
 	return tracee_wait(t, &s) || !WIFSTOPPED(s.status);
 }
 
-struct passing {
+struct passing_tracer {
 	struct tracee *t;
-	struct lives *l;
+	struct shared *l;
 	pid_t tid;
 	int err;
 };
 
-static void *trace_and_end(void *arg)
+static void *trace_and_exit(void *arg)
 {
-	struct passing *p = arg;
+	struct passing_tracer *p = arg;
 	struct tracee t = { .progress = &p->l->progress };
 
 	p->tid = syscall(SYS_gettid);
@@ -517,7 +510,7 @@ static void *trace_and_end(void *arg)
 	if (!p->err)
 		p->err = arm_four(&t, p->l->word);
 	if (!p->err)
-		p->err = tell(p->l);
+		p->err = let_tracee_store(p->l);
 	if (!p->err)
 		p->err = tracee_expect_hit(&t, 2, probe_store4_next, 1);
 	if (!p->err)
@@ -525,101 +518,101 @@ static void *trace_and_end(void *arg)
 	return NULL;
 }
 
-/* Fork the tracee without tracing it: it is to be freed and found again */
-static void start_freed(struct __test_metadata *_metadata, struct tracee *t,
-			struct lives *l)
+/*
+ * Fork the tracee without tracing it: it is to be detached and attached again
+ */
+static void start_detached(struct __test_metadata *_metadata, struct tracee *t,
+			   struct shared *l)
 {
 	pid_t pid = fork();
 
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		close(l->go[1]);
-		store_when_told(l);
+		store_on_request(l);
 	}
 	t->progress = &l->progress;
 	ASSERT_EQ(0, tracee_adopt(t, pid));
 }
 
-static void end_freed(struct tracee *t)
+static void end_detached(struct tracee *t)
 {
-	/* In the memory of the test, nothing of the tracee's */
+	/* In the memory of the test, not allocated by tracee_start() */
 	t->progress = NULL;
 	tracee_stop(t);
 }
 
-TEST_F(lives, outlive_a_tracer_that_is_a_thread)
+TEST_F(slot_lifetime, kept_when_tracer_thread_exits)
 {
 	struct tracee *t = &self->t;
-	struct lives *l = self->l;
-	struct passing p = { .t = t, .l = l };
+	struct shared *l = self->l;
+	struct passing_tracer p = { .t = t, .l = l };
 	pthread_t thread;
 
 	skip_without_futex(_metadata);
-	if (!can_trace(_metadata))
-		return;
-	start_freed(_metadata, t, l);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, trace_and_end, &p));
+	skip_if_cannot_trace(_metadata);
+	start_detached(_metadata, t, l);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, trace_and_exit, &p));
 	ASSERT_EQ(0, pthread_join(thread, NULL));
-	/* Joined it is from exit_mm() on, its tracees are free in exit_notify() */
+	/*
+	 * pthread_join() returns after exit_mm(), the tracees are detached in
+	 * exit_notify()
+	 */
 	while (!syscall(SYS_tgkill, getpid(), p.tid, 0))
 		sched_yield();
-	/* Yama and the like: what may be done once may be done twice */
-	if (!may_go_on(_metadata, p.err, "attach")) {
-		end_freed(t);
-		return;
-	}
+	/* If Yama and the like permit it once they permit it again */
+	if (p.err)
+		end_detached(t);
+	skip_if_refused(_metadata, p.err, "attach");
 	EXPECT_EQ(0, seize(t));
 	EXPECT_EQ(0, shows_four(t, l->word, 2));
-	EXPECT_EQ(0, tell(l));
+	/* Three stores and the exit: after a missed trap it does not wait */
+	EXPECT_EQ(3, write(l->go[1], "abc", 3));
+	close(l->go[1]);
 	EXPECT_EQ(0, tracee_expect_hit(t, 4, probe_store4_next, 2));
-	EXPECT_EQ(0, tell(l));
 	EXPECT_EQ(0, tracee_expect_hit(t, 8, probe_store4_next, 3));
 	EXPECT_EQ(0, tracee_disarm_all(t));
-	EXPECT_EQ(0, tell(l));
-	close(l->go[1]);
 	EXPECT_EQ(0, tracee_expect_exit(t));
 	EXPECT_EQ(4, l->progress);
-	end_freed(t);
+	end_detached(t);
 }
 
 /*
- * Slots of a thread that is freed stay charged as long as they are armed, and
- * are free again once it has died of them.
+ * Slots of a detached thread stay charged as long as they are armed, and are
+ * free again once it has died of them.
  */
-TEST_F(lives, of_a_freed_thread_are_charged)
+TEST_F(slot_lifetime, detached_thread_keeps_reservation)
 {
 	struct tracee *t = &self->t;
-	struct lives *l = self->l;
+	struct shared *l = self->l;
 	int cpu, fd, err, status;
 
-	if (!can_trace(_metadata))
-		return;
+	skip_if_cannot_trace(_metadata);
 	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
-	expect_slots_free(_metadata);
-	err = slots_take(cpu, &fd, 1);
-	if (!may_go_on(_metadata, err == -ENOENT ? -ENOSYS : err,
-		       "events on a CPU"))
-		return;
+	expect_no_slot_leaked(_metadata);
+	err = cpu_slots_take(cpu, &fd, 1);
+	skip_if_refused(_metadata, err == -ENOENT ? -ENOSYS : err,
+			"events on a CPU");
 	close(fd);
-	start_freed(_metadata, t, l);
+	start_detached(_metadata, t, l);
 	EXPECT_EQ(0, seize(t));
 	EXPECT_EQ(0, arm_four(t, l->word));
 	EXPECT_EQ(0, ptrace(PTRACE_DETACH, t->tid, NULL, NULL));
-	EXPECT_EQ(-ENOSPC, slots_take(cpu, &fd, 1));
-	EXPECT_EQ(0, tell(l));
-	/* Where no trap comes it ends all the same */
+	EXPECT_EQ(-ENOSPC, cpu_slots_take(cpu, &fd, 1));
+	EXPECT_EQ(0, let_tracee_store(l));
+	/* Without a trap it exits all the same */
 	close(l->go[1]);
 	EXPECT_EQ(t->tid, waitpid(t->tid, &status, 0));
 	t->tid = 0;
 	EXPECT_EQ(SIGTRAP, status);
-	end_freed(t);
-	expect_slots_free(_metadata);
+	end_detached(t);
+	expect_no_slot_leaked(_metadata);
 }
 
-/* One slot, moved and switched on and off ten thousand times, then used */
+/* One slot, moved, disabled and enabled ten thousand times, then used */
 #define USES	10000
 
-TEST_F(lives, are_not_worn_out)
+TEST_F(slot_lifetime, ten_thousand_changes)
 {
 	struct tracee *t = &self->t;
 	unsigned int *word = self->l->word;
@@ -627,8 +620,7 @@ TEST_F(lives, are_not_worn_out)
 	unsigned int n;
 
 	t->body = store_and_end;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	for (n = 0; n < USES; n++) {
 		ASSERT_EQ(0, tracee_poke_addr(t, 0, &word[n % DR_SLOTS]));
 		ASSERT_EQ(0, tracee_poke(t, 7, n & 1 ? 0 : on)) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The debug registers as a tracer reads and writes them: PTRACE_PEEKUSER and
- * PTRACE_POKEUSER of DR0 to DR3, DR6 and DR7.
+ * PTRACE_POKEUSER of DR0 to DR3 and DR7.  For DR6 see dr6_test.c.
  *
- * What is accepted reads back and traps; what is refused gives its errno and
- * changes nothing, neither what reads back nor what traps.  The kernel keeps
- * a slot as a perf event and DR7 and DR6 as plain numbers beside it
- * (arch/x86/kernel/ptrace.c, ptrace_set_debugreg() and what it calls), so
- * each of the two has to be looked at.
+ * What is accepted must read back and trap.  What is refused must return its
+ * errno and change neither the values that read back nor the traps.  The kernel
+ * keeps each slot as a perf event, and DR7 and DR6 as plain numbers
+ * (arch/x86/kernel/ptrace.c, ptrace_set_debugreg() and its callees), so both
+ * are checked.
  */
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -19,7 +19,7 @@
 
 #define PAGE	4096UL
 
-/* One pass: accesses 1 to 4 visit targets, 5 to 8 store to the words */
+/* One pass: accesses 1 to 4 call targets, 5 to 8 store to the words */
 #define STORES	DR_SLOTS
 #define PASS	(2 * DR_SLOTS)
 
@@ -28,7 +28,7 @@ struct words {
 	unsigned long sink;
 };
 
-/* One slot: what is armed at its own target or word, if anything */
+/* One slot: what is armed on its own target or word, if anything */
 struct slot {
 	bool armed;
 	enum bp_type type;
@@ -43,7 +43,7 @@ static void pass_after_pass(struct tracee *t)
 	for (;;) {
 		for (i = 0; i < DR_SLOTS; i++) {
 			*t->progress = 1 + i;
-			probe_visit(i, &words->sink, i);
+			probe_call_target(i, &words->sink, i);
 		}
 		for (i = 0; i < DR_SLOTS; i++) {
 			*t->progress = 1 + STORES + i;
@@ -61,7 +61,7 @@ static const void *slot_addr(const struct words *words,
 	       &words->word[i];
 }
 
-/* One pass with just the traps that @slot owes */
+/* Run one pass, with exactly the traps of @slot */
 static int expect_pass(struct tracee *t, const struct slot *slot)
 {
 	unsigned long n;
@@ -79,7 +79,7 @@ static int expect_pass(struct tracee *t, const struct slot *slot)
 	return tracee_expect_sync(t, PASS + 1);
 }
 
-/* The registers that a refused write must leave alone; 4 and 5 read as 0 */
+/* The registers that a refused write must not change; 4 and 5 read as 0 */
 struct registers {
 	unsigned long dr[8];
 };
@@ -94,7 +94,7 @@ static int peek_all(struct tracee *t, struct registers *r)
 	return err;
 }
 
-/* The same but for DR6, which tells of the last trap */
+/* The same without DR6, which reports the last trap */
 static bool same_registers(const struct registers *a,
 			   const struct registers *b)
 {
@@ -112,11 +112,11 @@ static bool same_registers(const struct registers *a,
 }
 
 /*
- * Where user space ends: task_size_max() in arch/x86/include/asm/page_64.h, 47
- * or 56 bits less a guard page.  Only a mapping tells whether the kernel uses
- * five levels.  For 32-bit programs of a 64-bit kernel it lies beyond what
- * they can say (27747f8bc355): then 0.  A 32-bit kernel begins where its
- * configuration says; the stack is right below.
+ * The end of user space: task_size_max() in arch/x86/include/asm/page_64.h, 47
+ * or 56 bits less a guard page.  Only a mapping shows whether the kernel uses
+ * five levels.  For 32-bit programs of a 64-bit kernel the end is not
+ * representable (27747f8bc355): then 0.  Where a 32-bit kernel begins depends
+ * on its configuration; the stack is right below.
  */
 static unsigned long user_end(void)
 {
@@ -132,32 +132,32 @@ static unsigned long user_end(void)
 #else
 	unsigned long stack = (unsigned long)__builtin_frame_address(0);
 
-	/* Every split puts the kernel at a multiple of 256 MiB */
+	/* Every split is at a multiple of 256 MiB */
 	stack = (stack | 0x0fffffff) + 1;
 	return stack;
 #endif
 }
 
-FIXTURE(registers) {
+FIXTURE(debugreg) {
 	struct tracee t;
 	struct words *words;
 	struct slot slot[DR_SLOTS];
 };
 
-FIXTURE_SETUP(registers)
+FIXTURE_SETUP(debugreg)
 {
 	self->words = shared_alloc(sizeof(*self->words));
 	self->t.body = pass_after_pass;
 	self->t.arg = self->words;
-	start(_metadata, &self->t, TRACEE_TRACEME);
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
-FIXTURE_TEARDOWN(registers)
+FIXTURE_TEARDOWN(debugreg)
 {
 	tracee_stop(&self->t);
 }
 
-/* All four, each of another kind */
+/* Arm all four, each with another type */
 static int arm_all(struct tracee *t, struct slot *slot)
 {
 	unsigned int i;
@@ -174,8 +174,8 @@ static int arm_all(struct tracee *t, struct slot *slot)
 }
 
 /*
- * POKE is refused with @err, reads back as before, and traps as before.
- * Says so and returns false where any of it does not hold.
+ * POKE is refused with @err, and registers and traps are as before. Returns
+ * false after a message if not.
  */
 static bool is_refused(struct tracee *t, const struct slot *slot,
 		       unsigned int n, unsigned long val, int err)
@@ -200,8 +200,8 @@ static bool is_refused(struct tracee *t, const struct slot *slot,
 	return !slot || !expect_pass(t, slot);
 }
 
-/* A thread that no tracer ever gave a slot */
-TEST_F(registers, fresh_thread_reads_as_after_reset)
+/* A thread whose slots were never used */
+TEST_F(debugreg, new_thread_reads_reset_values)
 {
 	struct registers r;
 	unsigned int n, round;
@@ -215,10 +215,10 @@ TEST_F(registers, fresh_thread_reads_as_after_reset)
 }
 
 /*
- * A disabled slot takes any address of user space, mapped or not, and 0
- * (which was refused for a while in 2010), and reads back the last one, not the first.
+ * A disabled slot accepts any address of user space, mapped or not, and 0
+ * (refused by some kernels of 2010), and reads back the last one.
  */
-TEST_F(registers, addresses_read_back)
+TEST_F(debugreg, addresses_read_back)
 {
 	unsigned long end = user_end(), val;
 	const unsigned long addr[] = {
@@ -244,8 +244,8 @@ TEST_F(registers, addresses_read_back)
 	ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 }
 
-/* The last of these wins: bd14406b78e6 (the second POKE was ignored) */
-TEST_F(registers, second_address_of_a_disabled_slot)
+/* Regression test for bd14406b78e6 (the second POKE was ignored) */
+TEST_F(debugreg, second_address_of_disabled_slot)
 {
 	unsigned int i;
 
@@ -259,7 +259,7 @@ TEST_F(registers, second_address_of_a_disabled_slot)
 					 dr7_encode(i, BP_WRITE, 4)));
 		ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 		self->slot[i].armed = false;
-		/* Once more for a slot that has been armed */
+		/* Again for a slot that has been armed */
 		ASSERT_EQ(0, tracee_poke(&self->t, 7, 0));
 		ASSERT_EQ(0, tracee_poke_addr(&self->t, i, self->words));
 		ASSERT_EQ(0, tracee_poke_addr(&self->t, i, probe_target(i)));
@@ -272,8 +272,8 @@ TEST_F(registers, second_address_of_a_disabled_slot)
 	}
 }
 
-/* Address 0 can be armed, with any type and length: nothing there traps */
-TEST_F(registers, armed_at_0)
+/* Address 0 can be armed with any type and length: nothing there traps */
+TEST_F(debugreg, armed_at_address_zero)
 {
 	static const enum bp_type types[] = { BP_EXECUTE, BP_WRITE, BP_RW };
 	unsigned long dr7, val;
@@ -294,10 +294,10 @@ TEST_F(registers, armed_at_0)
 }
 
 /*
- * Whether a processor and the kernel know a type and length: SDM "Debug
+ * Whether the processor and the kernel support a type and length: SDM "Debug
  * Control Register (DR7)"; arch_bp_generic_fields() in
  * arch/x86/kernel/hw_breakpoint.c.  Eight bytes need a 64-bit kernel, which a
- * 32-bit program knows by its stack beyond what any 32-bit kernel gives.
+ * 32-bit program recognises by the address of its stack.
  */
 static bool valid_code(unsigned int code)
 {
@@ -311,71 +311,70 @@ static bool valid_code(unsigned int code)
 	return true;
 }
 
-FIXTURE(code) {
+FIXTURE(register_code) {
 	struct tracee t;
 	struct words *words;
 	struct slot slot[DR_SLOTS];
 };
 
-FIXTURE_VARIANT(code) {
+FIXTURE_VARIANT(register_code) {
 	unsigned int slot;
 	bool poked;
 };
 
-FIXTURE_VARIANT_ADD(code, dr0_fresh) {
+FIXTURE_VARIANT_ADD(register_code, dr0_unused) {
 	.slot = 0,
 };
 
-FIXTURE_VARIANT_ADD(code, dr1_fresh) {
+FIXTURE_VARIANT_ADD(register_code, dr1_unused) {
 	.slot = 1,
 };
 
-FIXTURE_VARIANT_ADD(code, dr2_fresh) {
+FIXTURE_VARIANT_ADD(register_code, dr2_unused) {
 	.slot = 2,
 };
 
-FIXTURE_VARIANT_ADD(code, dr3_fresh) {
+FIXTURE_VARIANT_ADD(register_code, dr3_unused) {
 	.slot = 3,
 };
 
-FIXTURE_VARIANT_ADD(code, dr0_poked) {
+FIXTURE_VARIANT_ADD(register_code, dr0_used) {
 	.slot = 0, .poked = true,
 };
 
-FIXTURE_VARIANT_ADD(code, dr1_poked) {
+FIXTURE_VARIANT_ADD(register_code, dr1_used) {
 	.slot = 1, .poked = true,
 };
 
-FIXTURE_VARIANT_ADD(code, dr2_poked) {
+FIXTURE_VARIANT_ADD(register_code, dr2_used) {
 	.slot = 2, .poked = true,
 };
 
-FIXTURE_VARIANT_ADD(code, dr3_poked) {
+FIXTURE_VARIANT_ADD(register_code, dr3_used) {
 	.slot = 3, .poked = true,
 };
 
-FIXTURE_SETUP(code)
+FIXTURE_SETUP(register_code)
 {
 	self->words = shared_alloc(sizeof(*self->words));
 	self->t.body = pass_after_pass;
 	self->t.arg = self->words;
-	if (!start(_metadata, &self->t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 	if (variant->poked)
 		ASSERT_EQ(0, tracee_poke(&self->t, variant->slot, 0));
 }
 
-FIXTURE_TEARDOWN(code)
+FIXTURE_TEARDOWN(register_code)
 {
 	tracee_stop(&self->t);
 }
 
 /*
- * All 16 codes of the slot with each way to enable it.  A good one reads back
- * with the enable bits as written (326264a02448 lost them) and traps;
- * 89e45aac42d4: the execute encoding was refused.
+ * All 16 codes of the slot with each combination of enable bits.  A valid one
+ * reads back with the enable bits as written (regression test for 326264a02448)
+ * and traps (89e45aac42d4: the execute encoding was refused).
  */
-TEST_F(code, enabled)
+TEST_F(register_code, enabled)
 {
 	unsigned int i = variant->slot, code, e;
 	struct tracee *t = &self->t;
@@ -384,7 +383,7 @@ TEST_F(code, enabled)
 	for (code = 0; code < 16; code++) {
 		struct slot *s = &self->slot[i];
 
-		/* Armed once, no slot is fresh any more */
+		/* A slot that was armed once is no longer unused */
 		if (!variant->poked && code) {
 			tracee_stop(t);
 			ASSERT_EQ(0, tracee_start(t, TRACEE_TRACEME));
@@ -407,7 +406,7 @@ TEST_F(code, enabled)
 			ASSERT_EQ(0, tracee_peek(t, 7, &val));
 			ASSERT_EQ(dr7, val);
 			ASSERT_EQ(0, expect_pass(t, self->slot));
-			/* Off, its code kept */
+			/* Disabled, with its code kept */
 			s->armed = false;
 			dr7 = DR7_FIELD(i, code);
 			ASSERT_EQ(0, tracee_poke(t, 7, dr7));
@@ -419,8 +418,8 @@ TEST_F(code, enabled)
 	}
 }
 
-/* Disabled, a good code is kept and arms nothing */
-TEST_F(code, disabled)
+/* A disabled slot keeps a valid code and is not armed */
+TEST_F(register_code, disabled)
 {
 	unsigned int i = variant->slot, code;
 	unsigned long val;
@@ -436,12 +435,12 @@ TEST_F(code, disabled)
 }
 
 /*
- * Bits of DR7 that belong to no slot read back and do nothing: LE, GE, RTM,
- * GD, the reserved ones, and with 64 bits the upper half (DR_CONTROL_RESERVED
- * in arch/x86/include/asm/debugreg.h).  GD that reached the CPU would make
- * the kernel's own next access to a debug register trap.
+ * Bits of DR7 that belong to no slot read back and have no effect: LE, GE, RTM,
+ * GD, the reserved ones, and in 64-bit programs the upper half
+ * (DR_CONTROL_RESERVED in arch/x86/include/asm/debugreg.h).  If GD reached the
+ * CPU the kernel's next access to a debug register would trap.
  */
-TEST_F(registers, other_control_bits_change_nothing)
+TEST_F(debugreg, other_dr7_bits_have_no_effect)
 {
 	unsigned long dr7 = 0, val;
 	unsigned int bit, armed;
@@ -469,14 +468,14 @@ TEST_F(registers, other_control_bits_change_nothing)
 }
 
 /*
- * No address outside of user space, whatever the slot is: fresh, poked, or
- * armed with each type.  f67b15037a7a (CVE-2018-1000199): EINVAL, and the
- * kernel address was kept; later in 2018 the armed slot was lost;
- * CVE-2005-0756: non-canonical addresses were accepted.  EINVAL and not EPERM,
- * for root as well: ptrace's slots exclude the kernel
- * (hw_breakpoint_parse() in kernel/events/hw_breakpoint.c).
+ * Addresses outside of user space are refused for a slot that is unused, was
+ * poked, or is armed with any type.  Regression test for f67b15037a7a
+ * (CVE-2018-1000199: EINVAL, but the kernel address was kept; later in 2018 the
+ * armed slot was lost) and CVE-2005-0756 (non-canonical addresses were
+ * accepted).  EINVAL and not EPERM, also for root: ptrace breakpoints exclude
+ * the kernel (hw_breakpoint_parse() in kernel/events/hw_breakpoint.c).
  */
-TEST_F(registers, addresses_outside_user_space_refused)
+TEST_F(debugreg, addresses_outside_user_space_refused)
 {
 	unsigned long end = user_end();
 	const unsigned long addr[] = {
@@ -493,9 +492,9 @@ TEST_F(registers, addresses_outside_user_space_refused)
 	unsigned int i, j;
 
 	if (!end)
-		SKIP(return, "a 64-bit kernel takes all that 32 bits can say");
+		SKIP(return, "a 64-bit kernel accepts all 32-bit addresses");
 
-	/* Fresh, and then with an address that must stay */
+	/* Unused at first, then with an address that must be kept */
 	for (j = 0; j < ARRAY_SIZE(addr); j++)
 		for (i = 0; i < DR_SLOTS; i++) {
 			ASSERT_TRUE(is_refused(&self->t, NULL, i, addr[j],
@@ -520,10 +519,10 @@ TEST_F(registers, addresses_outside_user_space_refused)
 }
 
 /*
- * The last bytes below the end, and with each length just not beyond it.  A
- * 32-bit program may use all that a 64-bit kernel gives it (27747f8bc355).
+ * The last bytes below the end, and each length just within it.  A 32-bit
+ * program may use all that a 64-bit kernel gives it (27747f8bc355).
  */
-TEST_F(registers, last_addresses_of_user_space)
+TEST_F(debugreg, last_addresses_of_user_space)
 {
 	unsigned long end = user_end();
 	unsigned int i, len;
@@ -541,7 +540,7 @@ TEST_F(registers, last_addresses_of_user_space)
 						(void *)(end - 8)));
 			ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 		}
-		/* An execute breakpoint watches one byte, LEN says nothing */
+		/* An execute breakpoint watches one byte, whatever LEN is */
 		ASSERT_EQ(0, tracee_poke(&self->t, 7, 0));
 		ASSERT_EQ(0, tracee_poke(&self->t, i, 0));
 		ASSERT_EQ(0, tracee_poke(&self->t, 7,
@@ -556,10 +555,10 @@ TEST_F(registers, last_addresses_of_user_space)
 
 /*
  * An address must be aligned to the length (SDM "Breakpoint Field
- * Recognition"): refused where the slot is armed, and where DR7 would arm it;
+ * Recognition"): refused if the slot is armed, or when DR7 would arm it;
  * accepted with length 1 and for instructions.
  */
-TEST_F(registers, unaligned_addresses_refused)
+TEST_F(debugreg, unaligned_addresses_refused)
 {
 	static const enum bp_type types[] = { BP_WRITE, BP_RW };
 	unsigned int i, j, k, len, off;
@@ -581,7 +580,7 @@ TEST_F(registers, unaligned_addresses_refused)
 							       word + off,
 							       -EINVAL));
 				}
-				/* The same by way of DR7 */
+				/* The same through DR7 */
 				ASSERT_EQ(0, tracee_peek(t, 7, &dr7));
 				ASSERT_EQ(0, tracee_poke(t, 7, (dr7 &
 								~dr7_mask(i)) |
@@ -589,7 +588,7 @@ TEST_F(registers, unaligned_addresses_refused)
 				for (off = 1; off < len; off++) {
 					ASSERT_EQ(0, tracee_poke(t, i,
 								 word + off));
-					/* The store is of four bytes */
+					/* The store is four bytes wide */
 					s->armed = off < 4;
 					ASSERT_TRUE(is_refused(t, self->slot, 7,
 							       dr7, -EINVAL));
@@ -611,12 +610,11 @@ TEST_F(registers, unaligned_addresses_refused)
 }
 
 /*
- * DR7 is accepted as a whole or not at all: a bad code for one slot leaves
- * the others as they were, which the same value would have disabled, retyped
- * or kept (ptrace_write_dr7() restores what it did before it came to the bad
- * one).
+ * DR7 is accepted as a whole or not at all: an invalid code for one slot leaves
+ * the others unchanged, whether the same value would have disabled, retyped or
+ * kept them (ptrace_write_dr7() restores the slots that it has modified).
  */
-TEST_F(registers, refused_control_changes_no_slot)
+TEST_F(debugreg, refused_dr7_changes_no_slot)
 {
 	unsigned int bad, code, k;
 	struct tracee *t = &self->t;
@@ -645,8 +643,8 @@ TEST_F(registers, refused_control_changes_no_slot)
 	}
 }
 
-/* The same where some slots are off: they stay off, and can be armed */
-TEST_F(registers, refused_control_arms_no_slot)
+/* The same with some slots disabled: they stay disabled, and can be armed */
+TEST_F(debugreg, refused_dr7_arms_no_slot)
 {
 	struct tracee *t = &self->t;
 	unsigned int bad, i;
@@ -657,7 +655,7 @@ TEST_F(registers, refused_control_arms_no_slot)
 		for (i = 0; i < DR_SLOTS; i++)
 			if (i != bad)
 				wrong |= dr7_encode(i, BP_WRITE, 1);
-		/* First time round: no slot was ever poked */
+		/* In the first iteration no slot was ever used */
 		ASSERT_TRUE(is_refused(t, self->slot, 7, wrong, -EINVAL));
 		for (i = 0; i < DR_SLOTS; i++) {
 			ASSERT_EQ(0, tracee_poke_addr(t, i,
@@ -670,7 +668,7 @@ TEST_F(registers, refused_control_arms_no_slot)
 }
 
 /* DR4 and DR5 do not exist: EIO, and they read as 0 */
-TEST_F(registers, dr4_and_dr5)
+TEST_F(debugreg, dr4_and_dr5)
 {
 	const unsigned long values[] = { 0, 1, -1UL, DR6_NONE, 0x400 };
 	unsigned int n, j;
@@ -700,11 +698,11 @@ static int peek_offset(pid_t tid, unsigned long offset, unsigned long *val)
 }
 
 /*
- * Beyond struct user there is nothing: EIO.  Around the array are dummy words,
- * of which there are more in a 64-bit kernel's struct user than the C library
- * tells of: they read as 0, and writing them is refused or ignored.
+ * Offsets beyond struct user are refused with EIO.  The words around the array,
+ * of which a 64-bit kernel has more than the C library declares, read as 0, and
+ * writes of them are refused or ignored.
  */
-TEST_F(registers, offsets_outside_the_array)
+TEST_F(debugreg, offset_outside_array)
 {
 	const unsigned long end = sizeof(struct user), word = sizeof(long);
 	const unsigned long past[] = {
@@ -739,11 +737,11 @@ TEST_F(registers, offsets_outside_the_array)
 }
 
 /*
- * An offset in the midst of a register is EIO (arch_ptrace()).  For a 32-bit
- * tracer a 64-bit kernel rounds it down instead, but behind the begin of DR7
- * (getreg32() and putreg32()); never does it reach another register.
+ * An offset within a register is refused with EIO (arch_ptrace()).  For a
+ * 32-bit tracer a 64-bit kernel rounds it down instead, except within DR7
+ * (getreg32() and putreg32()); another register is never accessed.
  */
-TEST_F(registers, offsets_inside_a_register)
+TEST_F(debugreg, offset_inside_register)
 {
 	struct registers before, after;
 	unsigned int n, off;
@@ -768,49 +766,59 @@ TEST_F(registers, offsets_inside_a_register)
 	ASSERT_EQ(0, expect_pass(&self->t, self->slot));
 }
 
+#define DISABLED_ISSUE	"a disabled slot is checked like an enabled one once it was used"
+
 /*
- * A slot that is off says nothing about what is valid: its address may be
- * unaligned, whatever its type and length are, as it may in a slot that was
- * never armed.  No kernel up to 6.18 does so (bugzilla 200965): it looks at
- * the event that the slot once was, ptrace_set_breakpoint_addr().
+ * Type and length of a disabled slot do not matter: its address may be
+ * unaligned, as it may in a slot that was never armed.  Kernels up to 6.18 fail
+ * (bugzilla 200965): ptrace_set_breakpoint_addr() checks the address with the
+ * type and length that the slot's event has had.
  */
-TEST_F(registers, disabled_slot_takes_any_address)
+TEST_F(debugreg, disabled_slot_takes_any_address)
 {
 	struct tracee *t = &self->t;
 	unsigned int i, off;
 	unsigned long val;
+	int err;
 
 	for (i = 0; i < DR_SLOTS; i++) {
 		unsigned long word = (unsigned long)&self->words->word[i];
 		unsigned long dr7 = dr7_encode(i, BP_WRITE, 4);
 
-		/* The same value in DR7, before and after it was armed */
+		/* The same value of DR7, before and after the slot was armed */
 		ASSERT_EQ(0, tracee_poke(t, 7, dr7 & ~DR7_LOCAL(i)));
 		ASSERT_EQ(0, tracee_poke(t, i, word + 1));
 		ASSERT_EQ(0, tracee_poke(t, i, word));
 		ASSERT_EQ(0, tracee_poke(t, 7, dr7));
 		ASSERT_EQ(0, tracee_poke(t, 7, dr7 & ~DR7_LOCAL(i)));
 		for (off = 1; off < 4; off++) {
-			EXPECT_EQ(0, tracee_poke(t, i, word + off));
+			err = tracee_poke(t, i, word + off);
 			ASSERT_EQ(0, tracee_peek(t, i, &val));
-			EXPECT_EQ(word + off, val);
+			if (err == -EINVAL && val == word)
+				KNOWN_ISSUE(return, DISABLED_ISSUE);
+			ASSERT_EQ(0, err);
+			ASSERT_EQ(word + off, val);
 		}
 		ASSERT_EQ(0, tracee_poke(t, 7, 0));
 	}
 }
 
-/* The same for codes that are valid in no armed slot; ptrace_write_dr7() */
-TEST_F(registers, disabled_slot_takes_any_code)
+/* The same for codes that are invalid in an armed slot; ptrace_write_dr7() */
+TEST_F(debugreg, disabled_slot_takes_any_code)
 {
 	unsigned int i, code, poked;
+	int err;
 
 	for (poked = 0; poked < 2; poked++) {
 		for (i = 0; i < DR_SLOTS; i++) {
 			if (poked)
 				ASSERT_EQ(0, tracee_poke(&self->t, i, 0));
-			for (code = 0; code < 16; code++)
-				EXPECT_EQ(0, tracee_poke(&self->t, 7,
-							 DR7_FIELD(i, code)));
+			for (code = 0; code < 16; code++) {
+				err = tracee_poke(&self->t, 7, DR7_FIELD(i, code));
+				if (err == -EINVAL && poked && !valid_code(code))
+					KNOWN_ISSUE(return, DISABLED_ISSUE);
+				ASSERT_EQ(0, err);
+			}
 			ASSERT_EQ(0, tracee_poke(&self->t, 7, 0));
 		}
 	}
@@ -818,7 +826,7 @@ TEST_F(registers, disabled_slot_takes_any_code)
 }
 
 /* Type and length before the address, or the address first: both arm */
-TEST_F(registers, control_and_address_in_either_order)
+TEST_F(debugreg, dr7_and_address_in_either_order)
 {
 	static const enum bp_type types[] = { BP_EXECUTE, BP_WRITE, BP_RW };
 	struct tracee *t = &self->t;
@@ -846,7 +854,7 @@ TEST_F(registers, control_and_address_in_either_order)
 				self->slot[i].armed = false;
 			}
 		}
-		/* The second round has slots that were never used again */
+		/* In the second iteration with slots that were never used */
 		tracee_stop(t);
 		ASSERT_EQ(0, tracee_start(t, TRACEE_TRACEME));
 	}
@@ -854,8 +862,8 @@ TEST_F(registers, control_and_address_in_either_order)
 
 #define ROUNDS	150
 
-/* Off and on again: the same slot, no slot lost, none armed while off */
-TEST_F(registers, disabled_and_enabled_hundreds_of_times)
+/* Disabled and enabled again: the same slot, none lost, none armed meanwhile */
+TEST_F(debugreg, disabled_and_enabled_repeatedly)
 {
 	static const struct slot off[DR_SLOTS];
 	struct tracee *t = &self->t;
@@ -875,8 +883,8 @@ TEST_F(registers, disabled_and_enabled_hundreds_of_times)
 	}
 }
 
-/* Hundreds of times without the tracee running in between */
-TEST_F(registers, many_writes_in_one_stop)
+/* Hundreds of times while the tracee is stopped */
+TEST_F(debugreg, many_writes_in_one_stop)
 {
 	struct tracee *t = &self->t;
 	unsigned int round, i;
@@ -907,8 +915,8 @@ static void spin(struct tracee *t)
 	}
 }
 
-/* Only a stopped tracee has registers: ESRCH, and nothing is changed */
-TEST_F(registers, of_a_running_tracee)
+/* A running tracee has no registers to access: ESRCH, and nothing is changed */
+TEST_F(debugreg, running_tracee_gives_esrch)
 {
 	struct words *words = self->words;
 	struct tracee t = { .body = spin, .arg = words };
@@ -917,8 +925,7 @@ TEST_F(registers, of_a_running_tracee)
 	struct stop s;
 	unsigned int n;
 
-	if (!start(_metadata, &t, TRACEE_SEIZE))
-		return;
+	start_tracee(_metadata, &t, TRACEE_SEIZE);
 	ASSERT_EQ(0, tracee_expect_sync(&t, 0));
 	for (n = 0; n < DR_SLOTS; n++) {
 		ASSERT_EQ(0, tracee_arm(&t, n, BP_WRITE, 4, &words->word[n])) {
@@ -938,184 +945,6 @@ TEST_F(registers, of_a_running_tracee)
 	ASSERT_EQ(0, peek_all(&t, &after));
 	EXPECT_TRUE(same_registers(&before, &after));
 	tracee_stop(&t);
-}
-
-DECLARE_PROBE(probe_int3);
-DEFINE_PROBE(probe_int3, "", "int3", "");
-
-/* Every kind of stop, round after round */
-static void stop_after_stop(struct tracee *t)
-{
-	struct words *words = t->arg;
-
-	for (;;) {
-		*t->progress = 1;
-		probe_visit(0, &words->sink, 1);
-		*t->progress = 2;
-		probe_store4(&words->word[0], 2);
-		*t->progress = 3;
-		tracee_sync();
-		*t->progress = 4;
-		probe_int3(NULL, 0);
-		*t->progress = 5;
-		syscall(SYS_getppid);
-		*t->progress = 6;
-		probe_store4(&words->word[1], 6);
-	}
-}
-
-FIXTURE(dr6) {
-	struct tracee t;
-	struct words *words;
-};
-
-FIXTURE_VARIANT(dr6) {
-	unsigned int slot;
-};
-
-FIXTURE_VARIANT_ADD(dr6, dr0_and_dr1) {
-	.slot = 0,
-};
-
-FIXTURE_VARIANT_ADD(dr6, dr1_and_dr2) {
-	.slot = 1,
-};
-
-FIXTURE_VARIANT_ADD(dr6, dr2_and_dr3) {
-	.slot = 2,
-};
-
-FIXTURE_SETUP(dr6)
-{
-	self->words = shared_alloc(sizeof(*self->words));
-	self->t.body = stop_after_stop;
-	self->t.arg = self->words;
-	if (!start(_metadata, &self->t, TRACEE_TRACEME))
-		return;
-	ASSERT_EQ(0, tracee_arm(&self->t, variant->slot, BP_EXECUTE, 1,
-				probe_target(0)));
-	ASSERT_EQ(0, tracee_arm(&self->t, variant->slot + 1, BP_WRITE, 4,
-				&self->words->word[0]));
-}
-
-FIXTURE_TEARDOWN(dr6)
-{
-	tracee_stop(&self->t);
-}
-
-static int expect_step(struct tracee *t, const void *ip, unsigned long progress)
-{
-	struct trap trap = { .ip = ip, .step = true, .progress = progress };
-	struct stop s;
-
-	if (tracee_resume(t, PTRACE_SINGLESTEP, 0) || tracee_wait(t, &s))
-		return -1;
-	return tracee_check_trap(t, &s, &trap);
-}
-
-/* A SIGTRAP that is no debug exception: an int3, or a stop at a system call */
-static int expect_other_trap(struct tracee *t, int request, int code,
-			     unsigned long progress, unsigned long dr6)
-{
-	struct stop s;
-
-	if (tracee_resume(t, request, 0) || tracee_wait(t, &s))
-		return -1;
-	if (!WIFSTOPPED(s.status) || WSTOPSIG(s.status) != SIGTRAP ||
-	    s.info.si_code != code || s.progress != progress || s.dr6 != dr6) {
-		tracee_report(t, &s,
-			      "expected SIGTRAP code %d after access %lu, DR6 %#lx",
-			      code, progress, dr6);
-		return -1;
-	}
-	return 0;
-}
-
-/*
- * A debug exception sets DR6 anew, with nothing of the one before (virtual_dr6
- * in exc_debug_user() of arch/x86/kernel/traps.c).  Any other stop leaves it as
- * it is: neither #BP nor a signal nor a system call writes it (SDM "Debug
- * Status Register (DR6)").
- */
-TEST_F(dr6, exact_after_each_stop)
-{
-	unsigned int x = 1U << variant->slot, w = 2U << variant->slot, round;
-	unsigned long dr6 = dr6_encode(w, false), val;
-	struct tracee *t = &self->t;
-
-	for (round = 0; round < 3; round++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, x, probe_target(0), 1));
-		ASSERT_EQ(0, expect_step(t, probe_target(0) + 1, 1));
-		ASSERT_EQ(0, tracee_expect_hit(t, w, probe_store4_next, 2));
-		ASSERT_EQ(0, tracee_expect_sync(t, 3));
-		ASSERT_EQ(0, tracee_peek(t, 6, &val));
-		ASSERT_EQ(dr6, val);
-		ASSERT_EQ(0, expect_other_trap(t, PTRACE_CONT, SI_KERNEL, 4,
-					       dr6));
-		ASSERT_EQ(0, expect_other_trap(t, PTRACE_SYSCALL, SIGTRAP, 5,
-					       dr6));
-		ASSERT_EQ(0, expect_other_trap(t, PTRACE_SYSCALL, SIGTRAP, 5,
-					       dr6));
-	}
-}
-
-/* What the tracer cleared stays clear up to the next debug exception */
-TEST_F(dr6, cleared_by_the_tracer)
-{
-	unsigned int x = 1U << variant->slot, w = 2U << variant->slot, round;
-	struct tracee *t = &self->t;
-	unsigned long val;
-
-	for (round = 0; round < 3; round++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, x, probe_target(0), 1));
-		ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));
-		ASSERT_EQ(0, tracee_expect_hit(t, w, probe_store4_next, 2));
-		ASSERT_EQ(0, tracee_poke(t, 6, DR6_NONE));
-		ASSERT_EQ(0, tracee_expect_sync(t, 3));
-		ASSERT_EQ(0, tracee_peek(t, 6, &val));
-		ASSERT_EQ(DR6_NONE, val);
-		ASSERT_EQ(0, expect_other_trap(t, PTRACE_CONT, SI_KERNEL, 4,
-					       DR6_NONE));
-		ASSERT_EQ(0, expect_other_trap(t, PTRACE_SYSCALL, SIGTRAP, 5,
-					       DR6_NONE));
-		ASSERT_EQ(0, expect_other_trap(t, PTRACE_SYSCALL, SIGTRAP, 5,
-					       DR6_NONE));
-	}
-}
-
-/* Whatever is written is read back, and is gone with the next exception */
-TEST_F(dr6, written_by_the_tracer)
-{
-	static const unsigned long values[] = {
-		0, -1UL, DR6_NONE, DR6_NONE ^ 0xf, DR6_NONE ^ DR6_BS,
-		DR6_NONE ^ DR6_BD, DR6_NONE ^ DR6_BT, 1, 2, 4, 8, 0x12345678,
-		0x800, 0x10000,
-	};
-	unsigned int x = 1U << variant->slot, w = 2U << variant->slot, j, bit;
-	struct tracee *t = &self->t;
-	unsigned long val;
-
-	for (bit = 0; bit < 8 * sizeof(long); bit++) {
-		ASSERT_EQ(0, tracee_poke(t, 6, 1UL << bit));
-		ASSERT_EQ(0, tracee_peek(t, 6, &val));
-		ASSERT_EQ(1UL << bit, val);
-	}
-	for (j = 0; j < ARRAY_SIZE(values); j++) {
-		ASSERT_EQ(0, tracee_poke(t, 6, values[j]));
-		ASSERT_EQ(0, tracee_peek(t, 6, &val));
-		ASSERT_EQ(values[j], val);
-		ASSERT_EQ(0, tracee_expect_hit(t, x, probe_target(0), 1));
-		ASSERT_EQ(0, tracee_poke(t, 6, values[j]));
-		ASSERT_EQ(0, expect_step(t, probe_target(0) + 1, 1));
-		ASSERT_EQ(0, tracee_poke(t, 6, values[j]));
-		ASSERT_EQ(0, tracee_expect_hit(t, w, probe_store4_next, 2));
-		ASSERT_EQ(0, tracee_poke(t, 6, values[j]));
-		ASSERT_EQ(0, tracee_expect_sync(t, 3));
-		ASSERT_EQ(0, tracee_peek(t, 6, &val));
-		ASSERT_EQ(values[j], val);
-		ASSERT_EQ(0, expect_other_trap(t, PTRACE_CONT, SI_KERNEL, 4,
-					       values[j]));
-	}
 }
 
 TEST_HARNESS_MAIN

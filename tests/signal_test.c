@@ -2,11 +2,11 @@
 /*
  * Signals and breakpoints.
  *
- * A trap is itself a signal, and other signals come at the same instruction.
- * An execute breakpoint then depends on RF: the kernel sets it at the trap, so
- * that the instruction goes on once; a handler must begin without it, or a
- * breakpoint on its first instruction is missed; and the return from it must
- * bring it back, or the trap comes twice (handle_signal() in
+ * A trap is itself a signal, and other signals may arrive at the same
+ * instruction. An execute breakpoint then depends on RF: the kernel sets it at
+ * the trap, so that the instruction executes once; a handler must start with RF
+ * clear, or a breakpoint on its first instruction is missed; and the return
+ * from it must restore RF, or the trap is reported twice (handle_signal() in
  * arch/x86/kernel/signal.c, FIX_EFLAGS in arch/x86/include/asm/sighandling.h).
  */
 #include <signal.h>
@@ -44,11 +44,11 @@ DEFINE_PROBE(sig_handler, "", "nop", "nop");
 DECLARE_PROBE(sig_other_handler);
 DEFINE_PROBE(sig_other_handler, "", "nop", "nop");
 
-/* An instruction that faults, and where its handler has it go on */
+/* An instruction that faults, and where its handler continues */
 DECLARE_PROBE(sig_fault);
 DEFINE_PROBE(sig_fault, "", "ud2", "nop\n\tnop");
 
-/* For handlers, which have no argument of ours; each tracee has its own */
+/* For handlers, which get no argument; each tracee has its own copy */
 static struct tracee *me;
 
 static const void *handler_at(void (*fn)(void *, unsigned long))
@@ -93,11 +93,11 @@ FIXTURE_TEARDOWN(signals)
 	tracee_stop(&self->t);
 }
 
-static bool run(struct __test_metadata *_metadata, struct tracee *t,
+static void run(struct __test_metadata *_metadata, struct tracee *t,
 		void (*body)(struct tracee *t), enum tracee_how how)
 {
 	t->body = body;
-	return start(_metadata, t, how);
+	start_tracee(_metadata, t, how);
 }
 
 /* Resume with @sig, and expect a hit; @progress as usual */
@@ -121,7 +121,9 @@ static int expect_sync_after(struct tracee *t, int sig, unsigned long progress)
 	return tracee_check_sync(t, &s, progress);
 }
 
-/* Resume with @sig, and expect a stop by signal @want at @ip, or anywhere */
+/*
+ * Resume with @sig, and expect a stop by signal @want at @ip, or at any address
+ */
 static int expect_signal_after(struct tracee *t, int sig, int want,
 			       const void *ip, unsigned long progress)
 {
@@ -139,7 +141,7 @@ static int expect_signal_after(struct tracee *t, int sig, int want,
 	return 0;
 }
 
-static void visit_and_store(struct tracee *t)
+static void call_and_store(struct tracee *t)
 {
 	struct words *words = t->arg;
 
@@ -147,7 +149,7 @@ static void visit_and_store(struct tracee *t)
 	handle(SIGUSR2, (void (*)(int))(unsigned long)sig_other_handler);
 	for (;;) {
 		*t->progress = 1;
-		probe_visit(0, &words->sink, 1);
+		probe_call_target(0, &words->sink, 1);
 		*t->progress = 2;
 		probe_store4(&words->word[0], 2);
 		*t->progress = 3;
@@ -155,7 +157,7 @@ static void visit_and_store(struct tracee *t)
 	}
 }
 
-/* What the tracer does with a signal that it sees at a breakpoint */
+/* What the tracer does with a signal that arrives at a breakpoint */
 static const struct {
 	int deliver;
 	void (*handler)(void *addr, unsigned long val);
@@ -166,20 +168,19 @@ static const struct {
 };
 
 /*
- * A signal is pending when the tracee is continued from its trap: it stops
- * for it where it is, and whether the tracer suppresses, passes on or replaces
- * it, the handler's first instruction is hit, and the one that was interrupted
- * not again.  Regression test for RF in handlers and over sigreturn (both of
- * 2013).
+ * A signal is pending when the tracee is continued from its trap: it stops for
+ * the signal at the same ip, and whether the tracer suppresses, delivers or
+ * replaces it, a breakpoint on the handler's first instruction traps, and the
+ * interrupted instruction does not trap again.  Regression test for RF in
+ * handlers and across sigreturn (both fixed in 2013).
  */
-TEST_F(signals, pending_at_an_execute_breakpoint)
+TEST_F(signals, pending_at_execute_breakpoint)
 {
 	const void *target = probe_target(0);
 	struct tracee *t = &self->t;
 	unsigned int i, j;
 
-	if (!run(_metadata, t, visit_and_store, TRACEE_TRACEME))
-		return;
+	run(_metadata, t, call_and_store, TRACEE_TRACEME);
 	for (i = 0; i < DR_SLOTS; i++) {
 		unsigned int h = (i + 1) % DR_SLOTS;
 
@@ -208,14 +209,13 @@ TEST_F(signals, pending_at_an_execute_breakpoint)
 }
 
 /* The SIGTRAP of the breakpoint itself is replaced by the tracer */
-TEST_F(signals, in_place_of_the_breakpoints)
+TEST_F(signals, replaces_sigtrap_of_breakpoint)
 {
 	const void *target = probe_target(0);
 	struct tracee *t = &self->t;
 	unsigned int i, j;
 
-	if (!run(_metadata, t, visit_and_store, TRACEE_TRACEME))
-		return;
+	run(_metadata, t, call_and_store, TRACEE_TRACEME);
 	for (i = 0; i < DR_SLOTS; i++) {
 		unsigned int h = (i + 1) % DR_SLOTS, w = (i + 2) % DR_SLOTS;
 
@@ -239,14 +239,13 @@ TEST_F(signals, in_place_of_the_breakpoints)
 	}
 }
 
-/* At a watchpoint the store is done, and is neither repeated nor lost */
-TEST_F(signals, pending_at_a_watchpoint)
+/* At a watchpoint the store has been done, and is neither repeated nor lost */
+TEST_F(signals, pending_at_watchpoint)
 {
 	struct tracee *t = &self->t;
 	unsigned int i, j;
 
-	if (!run(_metadata, t, visit_and_store, TRACEE_TRACEME))
-		return;
+	run(_metadata, t, call_and_store, TRACEE_TRACEME);
 	for (i = 0; i < DR_SLOTS; i++) {
 		unsigned int h = (i + 1) % DR_SLOTS;
 
@@ -301,17 +300,16 @@ static void fault(struct tracee *t)
 }
 
 /*
- * A handler that returns to an armed instruction: it is hit, or not if the
- * handler set RF in its frame, which the return from it honours.
+ * A handler that returns to an armed instruction: it traps unless the handler
+ * has set RF in its frame, which sigreturn honours.
  */
-TEST_F(signals, return_to_a_breakpoint)
+TEST_F(signals, return_to_breakpoint)
 {
 	struct tracee *t = &self->t;
 	unsigned int i;
 	int rf;
 
-	if (!run(_metadata, t, fault, TRACEE_TRACEME))
-		return;
+	run(_metadata, t, fault, TRACEE_TRACEME);
 	for (i = 0; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, tracee_arm(t, i, BP_EXECUTE, 1, sig_fault_next));
 		for (rf = 0; rf < 2; rf++) {
@@ -329,13 +327,13 @@ TEST_F(signals, return_to_a_breakpoint)
 	}
 }
 
-/* Handlers on top of each other, with breakpoints of their own */
+/* Nested handlers, each with a breakpoint */
 static void inner_handler(int sig)
 {
 	struct words *words = me->arg;
 
 	(void)sig;
-	probe_visit(2, &words->sink, 3);
+	probe_call_target(2, &words->sink, 3);
 	probe_store4(&words->word[0], 4);
 }
 
@@ -344,10 +342,10 @@ static void outer_handler(int sig)
 	struct words *words = me->arg;
 
 	(void)sig;
-	probe_visit(1, &words->sink, 1);
+	probe_call_target(1, &words->sink, 1);
 	probe_store4(&words->word[0], 2);
 	send_self(SIGUSR2);
-	probe_visit(1, &words->sink, 5);
+	probe_call_target(1, &words->sink, 5);
 	probe_store4(&words->word[0], 6);
 }
 
@@ -360,7 +358,7 @@ static void nest(struct tracee *t)
 	handle(SIGUSR2, inner_handler);
 	for (;;) {
 		*t->progress = 1;
-		probe_visit(0, &words->sink, 0);
+		probe_call_target(0, &words->sink, 0);
 		probe_store4(&words->word[0], 0);
 		send_self(SIGUSR1);
 		probe_store4(&words->word[0], 7);
@@ -369,14 +367,13 @@ static void nest(struct tracee *t)
 	}
 }
 
-TEST_F(signals, nested_handlers_hit_breakpoints)
+TEST_F(signals, nested_handlers_trap)
 {
 	const void *word = self->words->word;
 	struct tracee *t = &self->t;
 	unsigned int round, i;
 
-	if (!run(_metadata, t, nest, TRACEE_TRACEME))
-		return;
+	run(_metadata, t, nest, TRACEE_TRACEME);
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, tracee_arm(t, i, BP_EXECUTE, 1, probe_target(i))) {
 			TH_LOG("number %u", i);
@@ -410,7 +407,7 @@ TEST_F(signals, nested_handlers_hit_breakpoints)
 	}
 }
 
-/* How the tracee treats SIGTRAP, round after round */
+/* How the tracee treats SIGTRAP, in each iteration */
 static void note_trap(int sig, siginfo_t *info, void *context)
 {
 	struct words *words = me->arg;
@@ -447,7 +444,7 @@ static void handle_and_block_trap(void)
 	block_trap();
 }
 
-static void visit_untroubled(struct tracee *t, void (*prepare)(void))
+static void call_repeatedly(struct tracee *t, void (*prepare)(void))
 {
 	struct words *words = t->arg;
 
@@ -455,7 +452,7 @@ static void visit_untroubled(struct tracee *t, void (*prepare)(void))
 	for (;;) {
 		*t->progress = 1;
 		prepare();
-		probe_visit(0, &words->sink, 1);
+		probe_call_target(0, &words->sink, 1);
 		*t->progress = 2;
 		prepare();
 		probe_store4(&words->word[0], 2);
@@ -464,24 +461,24 @@ static void visit_untroubled(struct tracee *t, void (*prepare)(void))
 	}
 }
 
-static void visit_blocked(struct tracee *t)
+static void call_with_sigtrap_blocked(struct tracee *t)
 {
-	visit_untroubled(t, block_trap);
+	call_repeatedly(t, block_trap);
 }
 
-static void visit_ignored(struct tracee *t)
+static void call_with_sigtrap_ignored(struct tracee *t)
 {
-	visit_untroubled(t, ignore_trap);
+	call_repeatedly(t, ignore_trap);
 }
 
-static void visit_handled(struct tracee *t)
+static void call_with_sigtrap_handled(struct tracee *t)
 {
-	visit_untroubled(t, handle_trap);
+	call_repeatedly(t, handle_trap);
 }
 
-static void visit_handled_blocked(struct tracee *t)
+static void call_with_sigtrap_handled_and_blocked(struct tracee *t)
 {
-	visit_untroubled(t, handle_and_block_trap);
+	call_repeatedly(t, handle_and_block_trap);
 }
 
 FIXTURE(sigtrap) {
@@ -494,19 +491,19 @@ FIXTURE_VARIANT(sigtrap) {
 };
 
 FIXTURE_VARIANT_ADD(sigtrap, blocked) {
-	.body = visit_blocked,
+	.body = call_with_sigtrap_blocked,
 };
 
 FIXTURE_VARIANT_ADD(sigtrap, ignored) {
-	.body = visit_ignored,
+	.body = call_with_sigtrap_ignored,
 };
 
 FIXTURE_VARIANT_ADD(sigtrap, handled) {
-	.body = visit_handled,
+	.body = call_with_sigtrap_handled,
 };
 
 FIXTURE_VARIANT_ADD(sigtrap, handled_and_blocked) {
-	.body = visit_handled_blocked,
+	.body = call_with_sigtrap_handled_and_blocked,
 };
 
 FIXTURE_SETUP(sigtrap)
@@ -514,7 +511,7 @@ FIXTURE_SETUP(sigtrap)
 	self->words = shared_alloc(sizeof(*self->words));
 	self->t.body = variant->body;
 	self->t.arg = self->words;
-	start(_metadata, &self->t, TRACEE_TRACEME);
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
 FIXTURE_TEARDOWN(sigtrap)
@@ -523,11 +520,11 @@ FIXTURE_TEARDOWN(sigtrap)
 }
 
 /*
- * The tracer hears of the trap whatever the tracee does with SIGTRAP: it is
- * forced (force_sig_fault() in send_sigtrap()), and suppressed, the tracee is
- * none the wiser.
+ * The tracer sees the trap however the tracee treats SIGTRAP: it is forced
+ * (force_sig_fault() in send_sigtrap()).  If it is suppressed the tracee's
+ * handling is unchanged.
  */
-TEST_F(sigtrap, reaches_the_tracer)
+TEST_F(sigtrap, reported_to_tracer)
 {
 	struct tracee *t = &self->t;
 	unsigned int i, w, round;
@@ -548,15 +545,16 @@ TEST_F(sigtrap, reaches_the_tracer)
 	ASSERT_EQ(0, self->words->trapped);
 }
 
-/* Passed on to a handler: once, with code and place, and the trap is over */
-TEST_F(signals, sigtrap_passed_on)
+/*
+ * Delivered to a handler: once, with si_code and address, and the trap is over
+ */
+TEST_F(signals, sigtrap_delivered)
 {
 	struct words *words = self->words;
 	struct tracee *t = &self->t;
 	int round;
 
-	if (!run(_metadata, t, visit_handled, TRACEE_TRACEME))
-		return;
+	run(_metadata, t, call_with_sigtrap_handled, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe_target(0)));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, 4, words->word));
 	for (round = 0; round < 3; round++) {
@@ -573,7 +571,7 @@ TEST_F(signals, sigtrap_passed_on)
 	}
 }
 
-/* Registers and slots over a group-stop and the SIGCONT that ends it */
+/* Registers and slots across a group-stop and the SIGCONT that ends it */
 static int expect_group_stop(struct tracee *t, int event)
 {
 	struct stop s;
@@ -589,8 +587,8 @@ static int expect_group_stop(struct tracee *t, int event)
 }
 
 /*
- * To the next stop that is neither SIGCONT's own nor tells of the end of the
- * group-stop; at most one of each comes
+ * To the next stop that is neither that of SIGCONT nor of the end of the
+ * group-stop; at most one of each arrives
  */
 static int wait_after_group_stop(struct tracee *t, struct stop *s)
 {
@@ -610,11 +608,11 @@ static int wait_after_group_stop(struct tracee *t, struct stop *s)
 		if (tracee_resume(t, PTRACE_CONT, cont ? SIGCONT : 0))
 			return -1;
 	}
-	tracee_report(t, s, "no end of the group-stop");
+	tracee_report(t, s, "the group-stop does not end");
 	return -1;
 }
 
-TEST_F(signals, group_stop_of_a_seized_tracee)
+TEST_F(signals, group_stop_of_seized_tracee)
 {
 	struct trap trap = { .ip = probe_target(0), .progress = 1 };
 	struct tracee *t = &self->t;
@@ -622,8 +620,7 @@ TEST_F(signals, group_stop_of_a_seized_tracee)
 	unsigned int i, w;
 	struct stop s;
 
-	if (!run(_metadata, t, visit_and_store, TRACEE_SEIZE))
-		return;
+	run(_metadata, t, call_and_store, TRACEE_SEIZE);
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 	for (i = 0; i < DR_SLOTS; i++) {
 		w = (i + 1) % DR_SLOTS;
@@ -632,7 +629,7 @@ TEST_F(signals, group_stop_of_a_seized_tracee)
 		ASSERT_EQ(0, expect_group_stop(t, PTRACE_EVENT_STOP));
 		ASSERT_EQ(0, tracee_peek(t, 7, &val));
 		ASSERT_EQ(dr7, val);
-		/* Another one, armed while it stands in the group-stop */
+		/* Another slot, armed while the tracee is in the group-stop */
 		ASSERT_EQ(0, tracee_arm(t, w, BP_WRITE, 4, self->words->word));
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_LISTEN, 0));
 		ASSERT_EQ(-ESRCH, tracee_peek(t, 7, &val));
@@ -647,7 +644,7 @@ TEST_F(signals, group_stop_of_a_seized_tracee)
 	}
 }
 
-TEST_F(signals, group_stop_of_an_attached_tracee)
+TEST_F(signals, group_stop_of_attached_tracee)
 {
 	struct tracee *t = &self->t;
 	struct trap trap = { .ip = probe_target(0), .progress = 1 };
@@ -655,8 +652,7 @@ TEST_F(signals, group_stop_of_an_attached_tracee)
 	unsigned int i, w;
 	struct stop s;
 
-	if (!run(_metadata, t, visit_and_store, TRACEE_ATTACH))
-		return;
+	run(_metadata, t, call_and_store, TRACEE_ATTACH);
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 	for (i = 0; i < DR_SLOTS; i++) {
 		w = (i + 1) % DR_SLOTS;
@@ -666,7 +662,7 @@ TEST_F(signals, group_stop_of_an_attached_tracee)
 		ASSERT_EQ(0, tracee_peek(t, 7, &val));
 		ASSERT_EQ(dr7, val);
 		ASSERT_EQ(0, tracee_arm(t, w, BP_WRITE, 4, self->words->word));
-		/* It goes on in spite of the group-stop, and then for good */
+		/* Continued in spite of the group-stop, and then by SIGCONT */
 		ASSERT_EQ(0, tracee_expect_hit(t, 1U << i, probe_target(0), 1));
 		ASSERT_EQ(0, kill(t->tid, SIGCONT));
 		ASSERT_EQ(0, tracee_cont(t));
@@ -682,63 +678,66 @@ TEST_F(signals, group_stop_of_an_attached_tracee)
 }
 
 /*
- * The storm: a timer of up to 100 us, while the tracee hits breakpoints as
- * fast as it can.  It is set anew once its signal was seen: one that fires on
- * its own would, on a slow machine, leave no time for anything else.  It ends
- * after so many accesses and so many signals, however long either takes.
+ * A timer of up to 100 us, while the tracee hits breakpoints as fast as it can.
+ * It is set again once its signal was seen: an interval timer could, on a slow
+ * machine, leave no time for anything else.  The test ends after a number of
+ * accesses and signals, however long either takes.
  */
 #define STORM_NS	100000
 #define STORM_ACCESSES	400UL
 #define STORM_SIGNALS	100UL
 
-static void storm_handler(int sig)
+static void timer_handler(int sig)
 {
 	struct words *words = me->arg;
 
 	(void)sig;
 	words->handled++;
-	probe_visit(1, &words->sink, 0);
+	probe_call_target(1, &words->sink, 0);
 }
 
-static void other_storm_handler(int sig)
+static void other_timer_handler(int sig)
 {
 	struct words *words = me->arg;
 
 	(void)sig;
 	words->handled++;
-	probe_visit(2, &words->sink, 0);
+	probe_call_target(2, &words->sink, 0);
 }
 
-static void weather_storm(struct tracee *t)
+static void store_under_timer(struct tracee *t)
 {
 	struct itimerspec tick = { .it_value.tv_nsec = STORM_NS };
 	struct sigevent event = {
 		.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
 	};
 	struct words *words = t->arg;
-	struct sigaction action = { .sa_handler = storm_handler };
+	struct sigaction action = { .sa_handler = timer_handler };
 	unsigned long i, signals = 0, armed = -1UL;
 	timer_t timer;
 
 	me = t;
-	/* Neither interrupts the other */
+	/* Neither signal interrupts the handler of the other */
 	sigaddset(&action.sa_mask, SIGUSR1);
 	sigaddset(&action.sa_mask, SIGUSR2);
 	sigaction(SIGUSR1, &action, NULL);
-	action.sa_handler = other_storm_handler;
+	action.sa_handler = other_timer_handler;
 	sigaction(SIGUSR2, &action, NULL);
 	if (timer_create(CLOCK_MONOTONIC, &event, &timer))
 		_exit(1);
 	for (i = 1; ; i++) {
-		/* Each time another delay, so that it fires everywhere */
+		/* Another delay each time, so that it expires everywhere */
 		tick.it_value.tv_nsec = 1 + i * 7919 % STORM_NS;
 		if (armed != signals && timer_settime(timer, 0, &tick, NULL))
 			_exit(1);
 		armed = signals;
 		*t->progress = i;
-		probe_visit(0, &words->sink, i);
+		probe_call_target(0, &words->sink, i);
 		probe_store4(&words->word[0], i);
-		/* Told by the tracer: seen, which need not be passed on */
+		/*
+		 * Set by the tracer when it has seen the signal, delivered or
+		 * not
+		 */
 		signals = __atomic_load_n(&words->last, __ATOMIC_RELAXED);
 		if (i >= STORM_ACCESSES && signals >= STORM_SIGNALS)
 			break;
@@ -747,45 +746,45 @@ static void weather_storm(struct tracee *t)
 	tracee_sync();
 }
 
-FIXTURE(storm) {
+FIXTURE(timer_signals) {
 	struct tracee t;
 	struct words *words;
 };
 
-FIXTURE_VARIANT(storm) {
+FIXTURE_VARIANT(timer_signals) {
 	int deliver;
 };
 
-FIXTURE_VARIANT_ADD(storm, passed_on) {
+FIXTURE_VARIANT_ADD(timer_signals, delivered) {
 	.deliver = SIGUSR1,
 };
 
-FIXTURE_VARIANT_ADD(storm, suppressed) {
+FIXTURE_VARIANT_ADD(timer_signals, suppressed) {
 	.deliver = 0,
 };
 
-FIXTURE_VARIANT_ADD(storm, replaced) {
+FIXTURE_VARIANT_ADD(timer_signals, replaced) {
 	.deliver = SIGUSR2,
 };
 
-FIXTURE_SETUP(storm)
+FIXTURE_SETUP(timer_signals)
 {
 	self->words = shared_alloc(sizeof(*self->words));
-	self->t.body = weather_storm;
+	self->t.body = store_under_timer;
 	self->t.arg = self->words;
-	start(_metadata, &self->t, TRACEE_TRACEME);
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
-FIXTURE_TEARDOWN(storm)
+FIXTURE_TEARDOWN(timer_signals)
 {
 	tracee_stop(&self->t);
 }
 
 /*
- * Not one trap lost or doubled.  A signal that is passed on owes the hit in
- * its handler at once, before anything else: it is blocked there.
+ * No trap is lost or doubled.  A signal that is delivered causes the hit in its
+ * handler before anything else, as signals are blocked there.
  */
-TEST_F(storm, none_lost_or_doubled)
+TEST_F(timer_signals, no_trap_lost_or_doubled)
 {
 	unsigned int x = 0, w = 3, h = 1, place;
 	unsigned long i = 1, seen = 0, delivered = 0;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The four slots: alone, together, on one address, in every subset, armed in
- * every order, moved and retyped while the tracee stands.
+ * The four slots: each one, several at once, on one address, in every subset,
+ * armed in every order, moved and retyped while the tracee is stopped.
  *
- * Slot n of a tracer is not DRn of the CPU: the kernel hands out registers in
- * the order in which breakpoints are installed (arch_install_hw_breakpoint()),
- * again at each switch to the thread, and must translate back in DR6
- * (ptrace_triggered()).
+ * Slot n of a tracer is not DRn of the CPU: the kernel assigns registers in the
+ * order in which breakpoints are installed (arch_install_hw_breakpoint()),
+ * again at each context switch to the thread, and must translate them back in
+ * DR6 (ptrace_triggered()).
  */
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -14,7 +14,9 @@
 #include "harness.h"
 #include "probes.h"
 
-/* One pass of the tracee: accesses 1 to 4 visit targets, 5 to 12 the words */
+/*
+ * One pass of the tracee: accesses 1 to 4 call targets, 5 to 12 use the words
+ */
 #define EXECUTES	DR_SLOTS
 #define PASS		(EXECUTES + 2 * DR_SLOTS)
 
@@ -23,7 +25,7 @@ struct words {
 	unsigned long sink;
 };
 
-/* What access @n is: at which ip a trap is due, and what it touches */
+/* Access @n: the ip at which a trap is due, and what it accesses */
 static const char *access_ip(enum bp_type type, unsigned long n)
 {
 	if (n <= EXECUTES)
@@ -41,7 +43,7 @@ static void pass_after_pass(struct tracee *t)
 	for (;;) {
 		for (i = 0; i < DR_SLOTS; i++) {
 			*t->progress = 1 + i;
-			probe_visit(i, &words->sink, i);
+			probe_call_target(i, &words->sink, i);
 		}
 		for (i = 0; i < DR_SLOTS; i++) {
 			*t->progress = 1 + EXECUTES + i;
@@ -63,21 +65,21 @@ struct slot {
 	unsigned int place;
 };
 
-FIXTURE(slots) {
+FIXTURE(slot) {
 	struct tracee t;
 	struct words *words;
 	struct slot slot[DR_SLOTS];
 };
 
-FIXTURE_SETUP(slots)
+FIXTURE_SETUP(slot)
 {
 	self->words = shared_alloc(sizeof(*self->words));
 	self->t.body = pass_after_pass;
 	self->t.arg = self->words;
-	start(_metadata, &self->t, TRACEE_TRACEME);
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
-FIXTURE_TEARDOWN(slots)
+FIXTURE_TEARDOWN(slot)
 {
 	tracee_stop(&self->t);
 }
@@ -124,9 +126,9 @@ static int arm_slots(struct tracee *t, const struct slot *slot)
 	return err;
 }
 
-/* The slots that access @n trips, and where the thread must stand */
-static unsigned int owed(const struct slot *slot, unsigned long n,
-			 const void **ip)
+/* The slots that access @n hits, and the ip of the trap */
+static unsigned int expected_slots(const struct slot *slot, unsigned long n,
+				   const void **ip)
 {
 	unsigned int i, hit = 0;
 
@@ -148,7 +150,7 @@ static int expect_pass(struct tracee *t, const struct slot *slot)
 	for (n = 1; n <= PASS; n++) {
 		struct trap trap = { .progress = n };
 
-		trap.slots = owed(slot, n, &trap.ip);
+		trap.slots = expected_slots(slot, n, &trap.ip);
 		if (trap.slots && tracee_expect_trap(t, &trap))
 			return -1;
 	}
@@ -159,7 +161,7 @@ static const enum bp_type types[] = { BP_EXECUTE, BP_WRITE, BP_RW };
 
 #define TYPES	ARRAY_SIZE(types)
 
-TEST_F(slots, each_alone)
+TEST_F(slot, each_alone)
 {
 	unsigned int i, j;
 
@@ -176,8 +178,8 @@ TEST_F(slots, each_alone)
 	}
 }
 
-/* Every mix of types, each slot at an address of its own */
-TEST_F(slots, all_at_different_addresses)
+/* Every combination of types, each slot at a separate address */
+TEST_F(slot, all_at_different_addresses)
 {
 	unsigned int mix, i;
 
@@ -193,7 +195,7 @@ TEST_F(slots, all_at_different_addresses)
 	}
 }
 
-/* One access, several slots: one stop, all bits, and just those */
+/* One access, several slots: one stop with exactly their bits */
 static void every_subset(struct __test_metadata *_metadata, struct tracee *t,
 			 struct slot *slot, enum bp_type type)
 {
@@ -208,23 +210,23 @@ static void every_subset(struct __test_metadata *_metadata, struct tracee *t,
 	}
 }
 
-TEST_F(slots, every_subset_on_one_instruction)
+TEST_F(slot, every_subset_on_one_instruction)
 {
 	every_subset(_metadata, &self->t, self->slot, BP_EXECUTE);
 }
 
-TEST_F(slots, every_subset_on_one_word_written)
+TEST_F(slot, every_subset_on_one_word_written)
 {
 	every_subset(_metadata, &self->t, self->slot, BP_WRITE);
 }
 
-TEST_F(slots, every_subset_on_one_word_read_and_written)
+TEST_F(slot, every_subset_on_one_word_read_and_written)
 {
 	every_subset(_metadata, &self->t, self->slot, BP_RW);
 }
 
-/* A store hits the write and the rw watchpoints, a load the rw ones only */
-TEST_F(slots, mixed_types_on_one_word)
+/* A store hits the write and the rw watchpoints, a load only the rw ones */
+TEST_F(slot, mixed_types_on_one_word)
 {
 	unsigned int mix, i;
 
@@ -238,7 +240,7 @@ TEST_F(slots, mixed_types_on_one_word)
 	}
 }
 
-TEST_F(slots, every_subset_at_different_addresses)
+TEST_F(slot, every_subset_at_different_addresses)
 {
 	unsigned int set, i;
 
@@ -266,7 +268,7 @@ static void permute(unsigned int n, unsigned int order[DR_SLOTS])
 	}
 }
 
-TEST_F(slots, armed_and_disarmed_in_every_order)
+TEST_F(slot, armed_and_disarmed_in_every_order)
 {
 	unsigned int order[DR_SLOTS], n, i;
 
@@ -280,7 +282,7 @@ TEST_F(slots, armed_and_disarmed_in_every_order)
 			ASSERT_EQ(0, arm_slot(&self->t, self->slot, order[i]));
 		}
 		ASSERT_EQ(0, expect_pass(&self->t, self->slot));
-		/* Off again in the next order, with a pass after each */
+		/* Disabled again in the next order, with a pass after each */
 		permute((n + 7) % 24, order);
 		for (i = 0; i < DR_SLOTS; i++) {
 			self->slot[order[i]].armed = false;
@@ -291,10 +293,10 @@ TEST_F(slots, armed_and_disarmed_in_every_order)
 }
 
 /*
- * DR7 written once, with all four enabled, before any address: what a
- * debugger that saves and restores all registers may do.
+ * DR7 written once, with all four enabled, before any address: as a debugger
+ * that saves and restores all registers may do.
  */
-TEST_F(slots, control_before_addresses)
+TEST_F(slot, dr7_before_addresses)
 {
 	unsigned long dr7 = 0;
 	unsigned int i;
@@ -315,10 +317,10 @@ TEST_F(slots, control_before_addresses)
 }
 
 /*
- * A slot that is armed gets another address and nothing else.  Regression
- * test for bd14406b78e6 (a second POKE of DRn was ignored and returned 0).
+ * Only the address of an armed slot is changed.  Regression test for
+ * bd14406b78e6 (a second POKE of DRn was ignored and returned 0).
  */
-TEST_F(slots, moved_while_armed)
+TEST_F(slot, moved_while_armed)
 {
 	unsigned int i, j, place;
 
@@ -339,10 +341,10 @@ TEST_F(slots, moved_while_armed)
 
 /*
  * From every type to every other with one POKE of DR7 and one of DRn, never
- * off in between.  Regression test for d5c678aed5ed (a slot retyped from
+ * disabled in between.  Regression test for d5c678aed5ed (a slot retyped from
  * execute to data during a stop was lost).
  */
-TEST_F(slots, retyped_while_armed)
+TEST_F(slot, retyped_while_armed)
 {
 	unsigned int i, from, to;
 
@@ -368,10 +370,10 @@ TEST_F(slots, retyped_while_armed)
 }
 
 /*
- * The same at the slot's own trap: an execute breakpoint that has just been
- * hit becomes a watchpoint on what comes next in the same pass, and back.
+ * The same at the slot's own trap: an execute breakpoint that has just been hit
+ * becomes a watchpoint on the next access of the same pass, and back.
  */
-TEST_F(slots, retyped_at_its_own_trap)
+TEST_F(slot, retyped_at_own_trap)
 {
 	unsigned long load = 1 + EXECUTES, store = load + DR_SLOTS;
 	struct tracee *t = &self->t;
@@ -401,8 +403,10 @@ TEST_F(slots, retyped_at_its_own_trap)
 	}
 }
 
-/* A longer and a shorter length, never off: the next word is hit, or not */
-TEST_F(slots, relengthened_while_armed)
+/*
+ * A longer and a shorter length, never disabled: the next word is hit, or not
+ */
+TEST_F(slot, length_changed_while_armed)
 {
 	static const unsigned int lens[] = { 1, 4, 2, 8, 1, 8, 4 };
 	unsigned long store = 1 + EXECUTES + DR_SLOTS;
@@ -426,7 +430,7 @@ TEST_F(slots, relengthened_while_armed)
 }
 
 /* Either enable bit arms (SDM "Debug Control Register (DR7)", L0-L3, G0-G3) */
-TEST_F(slots, local_global_and_both_enable_bits)
+TEST_F(slot, local_global_and_both_enable_bits)
 {
 	unsigned int i, j;
 
@@ -449,7 +453,7 @@ TEST_F(slots, local_global_and_both_enable_bits)
 	}
 }
 
-/* Its own seconds of CPU: for a dozen instructions, at any load */
+/* Seconds of its own CPU time: enough for a dozen instructions, at any load */
 #define HANG	2
 
 static void on_hang(int sig, siginfo_t *info, void *context)
@@ -459,13 +463,13 @@ static void on_hang(int sig, siginfo_t *info, void *context)
 	(void)sig;
 	(void)info;
 	dprintf(STDERR_FILENO,
-		"# a thread with nothing armed is hit for ever at ip %#lx: another thread's slot is on\n",
+		"# a thread with nothing armed is hit for ever at ip %#lx: another thread's slot is enabled\n",
 		(unsigned long)uc->uc_mcontext.gregs[UC_IP]);
 	_exit(1);
 }
 
-/* A thread with nothing armed goes to all places on the CPU of the caller */
-static int pass_unarmed(struct words *words)
+/* A thread with nothing armed makes all accesses on the CPU of the caller */
+static int pass_without_slots(struct words *words)
 {
 	struct sigaction action = {
 		.sa_sigaction = on_hang, .sa_flags = SA_SIGINFO,
@@ -476,11 +480,11 @@ static int pass_unarmed(struct words *words)
 	pid_t pid = fork();
 
 	if (!pid) {
-		die_of_stray_sigtrap();
+		report_unexpected_sigtrap();
 		sigaction(SIGPROF, &action, NULL);
 		setitimer(ITIMER_PROF, &limit, NULL);
 		for (place = 0; place < DR_SLOTS; place++) {
-			probe_visit(place, &words->sink, place);
+			probe_call_target(place, &words->sink, place);
 			probe_load4(&words->word[place], 0);
 			probe_store4(&words->word[place], place);
 		}
@@ -492,11 +496,11 @@ static int pass_unarmed(struct words *words)
 }
 
 /*
- * When the thread is switched out its slots are off (arch_uninstall_
- * hw_breakpoint() in arch/x86/kernel/hw_breakpoint.c): who comes next on that
- * CPU goes to the same places, and nothing happens.
+ * When a thread is switched out its slots are disabled
+ * (arch_uninstall_hw_breakpoint() in arch/x86/kernel/hw_breakpoint.c): the next
+ * thread on that CPU makes the same accesses without a trap.
  */
-TEST_F(slots, are_off_for_the_next_thread_on_that_cpu)
+TEST_F(slot, disabled_for_next_thread_on_cpu)
 {
 	struct slot *slot = self->slot;
 	struct tracee *t = &self->t;
@@ -506,13 +510,13 @@ TEST_F(slots, are_off_for_the_next_thread_on_that_cpu)
 	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));
 	ASSERT_EQ(0, pin_to_cpu(t->tid, cpu));
-	/* In one slot after the other, as each has bits of its own in DR7 */
+	/* In each slot, as each has separate bits in DR7 */
 	for (i = 0; i < 2 * DR_SLOTS; i++) {
 		slot[i % DR_SLOTS] = (struct slot){
 			true, i < DR_SLOTS ? BP_EXECUTE : BP_RW, i % DR_SLOTS };
 		ASSERT_EQ(0, arm_slots(t, slot));
 		ASSERT_EQ(0, expect_pass(t, slot));
-		ASSERT_EQ(0, pass_unarmed(self->words)) {
+		ASSERT_EQ(0, pass_without_slots(self->words)) {
 			TH_LOG("while slot %u of another thread was armed",
 			       i % DR_SLOTS);
 		}

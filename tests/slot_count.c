@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Slots that have been lost, as told from slots that others have.
+ * Detection of leaked slots.
  *
- * A slot on a CPU is free only where no task at all has it reserved, now or
- * through a leak: four breakpoints on a CPU fit only where nothing has been
- * lost (max_task_bp_pinned() in kernel/events/hw_breakpoint.c).  No event of
- * another task can see that, and to ask takes privilege (perf_event_paranoid).
+ * A slot on a CPU is free only if no task has it reserved, or has leaked it:
+ * four breakpoints on a CPU are accepted only if nothing was leaked
+ * (max_task_bp_pinned() in kernel/events/hw_breakpoint.c).  No event on another
+ * task can detect that, and CPU events need privilege (perf_event_paranoid).
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,29 +18,30 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "slots.h"
+#include "slot_count.h"
 #include "tracee.h"
 
-/* Tries, a millisecond apart, for others to let go of their slots */
+/* Tries, a millisecond apart, while others hold slots */
 #define PATIENCE	1000
 
 /* An address that no program is likely to use */
 #define UNLIKELY	0x2a5a5000UL
 
-/* The process id namespace in which all processes are (PROC_PID_INIT_INO) */
+/* The initial pid namespace (PROC_PID_INIT_INO) */
 #define FIRST_PID_NS	"pid:[4026531836]"
 
 /**
- * slots_take() - have some of a CPU's slots
+ * cpu_slots_take() - reserve slots of a CPU
  * @cpu: CPU number
- * @fd: for file descriptors, to be closed by the caller
+ * @fd: filled with file descriptors, to be closed by the caller
  * @n: how many, 0 to 4
  *
- * The events are disabled: counted, but not armed.
+ * The events are disabled: they are counted, but not armed.
  *
- * Return: 0, or a negative errno, of perf_event_open(2), and none is taken.
+ * Return: 0; or the negative errno of perf_event_open(2), with no slot
+ * reserved.
  */
-int slots_take(int cpu, int *fd, int n)
+int cpu_slots_take(int cpu, int *fd, int n)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr),
@@ -63,7 +64,7 @@ int slots_take(int cpu, int *fd, int n)
 	return 0;
 }
 
-/* Whether an entry of @dir is a link to a perf event */
+/* Whether a link in @dir is to a perf event */
 static bool has_perf_event(const char *dir)
 {
 	struct dirent *e;
@@ -97,8 +98,8 @@ static bool is_traced(const char *status)
 }
 
 /*
- * Whether a thread on this machine is traced or has a perf event, or may be:
- * in a container, or without /proc, not all of them are to be seen.
+ * Whether any thread of the machine is traced or has a perf event, or may: in a
+ * container, or without /proc, not all of them are visible.
  */
 static bool others_may_have_slots(void)
 {
@@ -108,7 +109,7 @@ static bool others_may_have_slots(void)
 	DIR *proc, *task;
 	ssize_t n;
 
-	/* No such link, no namespaces */
+	/* Without such a link there are no namespaces */
 	n = readlink("/proc/self/ns/pid", path, sizeof(path) - 1);
 	path[n < 0 ? 0 : n] = '\0';
 	if (access("/proc/self/status", R_OK) ||
@@ -143,7 +144,7 @@ static int wait_until_free(const int *cpus, int n)
 
 	for (i = 0; i < n && !err; i++) {
 		for (tries = 0; ; tries++) {
-			err = slots_take(cpus[i], fd, DR_SLOTS);
+			err = cpu_slots_take(cpus[i], fd, DR_SLOTS);
 			for (j = 0; j < DR_SLOTS && !err; j++)
 				close(fd[j]);
 			if (err != -ENOSPC || tries >= PATIENCE)
@@ -155,18 +156,18 @@ static int wait_until_free(const int *cpus, int n)
 }
 
 /**
- * slots_all_free() - whether nobody has a slot, if need be after a while
+ * all_slots_free() - check that no slot of these CPUs is in use
  * @cpus: CPU numbers
  * @n: how many
  *
- * The caller has none itself: it must have closed its events, and its tracees
- * must have ended.
+ * The caller must have closed its events, and its tracees must have exited.
+ * Waits for slots that other processes hold for a moment.
  *
- * Return: 0; -ENOSPC where slots are counted that nobody has, which means that
- * the kernel has lost them; -EBUSY where others have some, or may have;
- * another negative errno where CPUs cannot be asked.
+ * Return: 0; -ENOSPC if slots are in use that nobody holds, which means that
+ * the kernel has leaked them; -EBUSY if others hold some, or may; another
+ * negative errno if breakpoints on CPUs are not permitted.
  */
-int slots_all_free(const int *cpus, int n)
+int all_slots_free(const int *cpus, int n)
 {
 	int err = wait_until_free(cpus, n);
 
@@ -174,7 +175,7 @@ int slots_all_free(const int *cpus, int n)
 		return err;
 	if (others_may_have_slots())
 		return -EBUSY;
-	/* Who had them may have gone in the meantime */
+	/* They may have been released in the meantime */
 	err = wait_until_free(cpus, n);
 	return err == -ENOSPC && others_may_have_slots() ? -EBUSY : err;
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Execute breakpoints by kind of instruction, by the way the instruction is
- * come to, by where it lies, and by what becomes of RF.
+ * Execute breakpoints on all kinds of instructions, reached in all ways, in all
+ * kinds of memory, and the effect of RF.
  *
- * SDM vol. 3, "Instruction-Breakpoint Exception Condition": a fault, before
- * the instruction and ahead of whatever else it may raise, fetching included.
- * RF in EFLAGS holds it back for one instruction.  The CPU sets RF in what it
- * saves for any other fault, and for what comes between two turns of a
- * repeated string instruction, so that going on is not a second visit; the
- * kernel sets it after the breakpoint itself (hw_breakpoint_handler()), and
- * shows it to the tracer like any other flag (get_flags() and set_flags() in
- * arch/x86/kernel/ptrace.c).
+ * SDM vol. 3, "Instruction-Breakpoint Exception Condition": a fault, before the
+ * instruction and with priority over any other exception of it, fetching
+ * included. RF in EFLAGS inhibits it for one instruction.  The CPU sets RF in
+ * the flags that it saves for any other fault, and for an event between two
+ * iterations of a repeated string instruction, so that resuming does not trap
+ * again.  The kernel sets RF after the breakpoint itself
+ * (hw_breakpoint_handler()), and shows it to the tracer like any other flag
+ * (get_flags() and set_flags() in arch/x86/kernel/ptrace.c).
  */
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -38,11 +38,11 @@
 #endif
 #define REG_FLAGS offsetof(struct user, regs.eflags)
 
-/* What both calling conventions want back */
+/* Registers that are callee-saved in both calling conventions */
 #define SAVE	"push " BX "\n\tpush " DI "\n\t"
 #define RESTORE	"pop " DI "\n\tpop " BX
 
-/* Instructions of every kind; the first argument is memory they may use */
+/* Instructions of every kind; the first argument is memory that they may use */
 DECLARE_PROBE(kind_nop);
 DEFINE_PROBE(kind_nop, "", "nop", "nop");
 DECLARE_PROBE(kind_push);
@@ -65,7 +65,7 @@ DECLARE_PROBE(kind_rdtsc);
 DEFINE_PROBE(kind_rdtsc, "", "rdtsc", "nop");
 DECLARE_PROBE(kind_pause);
 DEFINE_PROBE(kind_pause, "", "pause", "nop");
-/* A hypervisor takes this one over, and may lose RF or keep it too long */
+/* Intercepted by hypervisors, which may lose RF or keep it too long */
 DECLARE_PROBE(kind_cpuid);
 DEFINE_PROBE(kind_cpuid, SAVE "xor %eax, %eax\n\txor %ecx, %ecx", "cpuid",
 	     "nop\n\t" RESTORE);
@@ -79,34 +79,34 @@ DEFINE_PROBE(kind_syscall, "movl $39, %eax", "syscall", "nop");
 DEFINE_PROBE(kind_syscall, "movl $20, %eax", "int $0x80", "nop");
 #endif
 
-/* As many bytes as the second argument says */
+/* As many bytes as the second argument */
 DECLARE_PROBE(rep_stos);
 DEFINE_PROBE(rep_stos, SAVE "mov " PROBE_PTR ", " DI "\n\tmov " PROBE_VAL ", "
 	     CX, "rep stosb", RESTORE);
 
-FIXTURE(kind) {
+FIXTURE(execute_insn) {
 	struct tracee t;
 	unsigned char *memory;
 };
 
-FIXTURE_VARIANT(kind) {
+FIXTURE_VARIANT(execute_insn) {
 	struct probe probe;
 };
 
-FIXTURE_VARIANT_ADD(kind, nop) { .probe = PROBE_ENTRY(kind_nop, 0, false) };
-FIXTURE_VARIANT_ADD(kind, push) { .probe = PROBE_ENTRY(kind_push, 0, false) };
-FIXTURE_VARIANT_ADD(kind, call) { .probe = PROBE_ENTRY(kind_call, 0, false) };
-FIXTURE_VARIANT_ADD(kind, jump) { .probe = PROBE_ENTRY(kind_jump, 0, false) };
-FIXTURE_VARIANT_ADD(kind, load) { .probe = PROBE_ENTRY(kind_load, 0, false) };
-FIXTURE_VARIANT_ADD(kind, lock) { .probe = PROBE_ENTRY(kind_lock, 0, false) };
-FIXTURE_VARIANT_ADD(kind, fpu) { .probe = PROBE_ENTRY(kind_fpu, 0, false) };
-FIXTURE_VARIANT_ADD(kind, sse) { .probe = PROBE_ENTRY(kind_sse, 0, false) };
-FIXTURE_VARIANT_ADD(kind, popf) { .probe = PROBE_ENTRY(kind_flags, 0, false) };
-FIXTURE_VARIANT_ADD(kind, rdtsc) { .probe = PROBE_ENTRY(kind_rdtsc, 0, false) };
-FIXTURE_VARIANT_ADD(kind, pause) { .probe = PROBE_ENTRY(kind_pause, 0, false) };
-FIXTURE_VARIANT_ADD(kind, cpuid) { .probe = PROBE_ENTRY(kind_cpuid, 0, false) };
-FIXTURE_VARIANT_ADD(kind, stos) { .probe = PROBE_ENTRY(kind_stos, 0, false) };
-FIXTURE_VARIANT_ADD(kind, syscall) {
+FIXTURE_VARIANT_ADD(execute_insn, nop) { .probe = PROBE_ENTRY(kind_nop, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, push) { .probe = PROBE_ENTRY(kind_push, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, call) { .probe = PROBE_ENTRY(kind_call, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, jump) { .probe = PROBE_ENTRY(kind_jump, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, load) { .probe = PROBE_ENTRY(kind_load, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, lock) { .probe = PROBE_ENTRY(kind_lock, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, fpu) { .probe = PROBE_ENTRY(kind_fpu, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, sse) { .probe = PROBE_ENTRY(kind_sse, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, popf) { .probe = PROBE_ENTRY(kind_flags, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, rdtsc) { .probe = PROBE_ENTRY(kind_rdtsc, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, pause) { .probe = PROBE_ENTRY(kind_pause, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, cpuid) { .probe = PROBE_ENTRY(kind_cpuid, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, stos) { .probe = PROBE_ENTRY(kind_stos, 0, false) };
+FIXTURE_VARIANT_ADD(execute_insn, syscall) {
 	.probe = PROBE_ENTRY(kind_syscall, 0, false)
 };
 
@@ -128,22 +128,21 @@ static void run_job(struct tracee *t)
 	}
 }
 
-FIXTURE_SETUP(kind)
+FIXTURE_SETUP(execute_insn)
 {
 	self->memory = shared_alloc(2 * 4096);
 }
 
-FIXTURE_TEARDOWN(kind)
+FIXTURE_TEARDOWN(execute_insn)
 {
 	tracee_stop(&self->t);
 }
 
 /*
- * RF must have gone with the instruction that it was for, whether that was
- * done by the CPU, the kernel or a hypervisor: the one right behind it traps,
- * and so does the next visit.
+ * RF must be cleared after the instruction, by the CPU, the kernel or a
+ * hypervisor: the next instruction traps, and so does the next execution.
  */
-TEST_F(kind, once_a_visit_and_the_next_one_too)
+TEST_F(execute_insn, traps_once_and_next_insn_traps)
 {
 	const struct probe *probe = &variant->probe;
 	struct job job = { .fn = probe->fn, .memory = self->memory };
@@ -152,8 +151,7 @@ TEST_F(kind, once_a_visit_and_the_next_one_too)
 
 	t->body = run_job;
 	t->arg = &job;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, probe->at));
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe->at, 1));
@@ -172,7 +170,7 @@ TEST_F(kind, once_a_visit_and_the_next_one_too)
 	}
 }
 
-/* Instructions that raise something else: the breakpoint comes first */
+/* Instructions that raise another exception: the breakpoint has priority */
 DECLARE_PROBE(raise_int3);
 DEFINE_PROBE(raise_int3, "", "int3", "nop");
 DECLARE_PROBE(raise_ill);
@@ -180,50 +178,49 @@ DEFINE_PROBE(raise_ill, "", "ud2", "nop");
 DECLARE_PROBE(raise_segv);
 DEFINE_PROBE(raise_segv, "", "hlt", "nop");
 
-FIXTURE(raising) {
+FIXTURE(execute_exception) {
 	struct tracee t;
 };
 
-FIXTURE_VARIANT(raising) {
+FIXTURE_VARIANT(execute_exception) {
 	struct probe probe;
 	int sig;
-	bool behind;
+	bool after;
 };
 
-FIXTURE_VARIANT_ADD(raising, int3) {
+FIXTURE_VARIANT_ADD(execute_exception, int3) {
 	.probe = PROBE_ENTRY(raise_int3, 0, false), .sig = SIGTRAP,
-	.behind = true,
+	.after = true,
 };
 
-FIXTURE_VARIANT_ADD(raising, ud2) {
+FIXTURE_VARIANT_ADD(execute_exception, ud2) {
 	.probe = PROBE_ENTRY(raise_ill, 0, false), .sig = SIGILL,
 };
 
-FIXTURE_VARIANT_ADD(raising, hlt) {
+FIXTURE_VARIANT_ADD(execute_exception, hlt) {
 	.probe = PROBE_ENTRY(raise_segv, 0, false), .sig = SIGSEGV,
 };
 
-FIXTURE_SETUP(raising)
+FIXTURE_SETUP(execute_exception)
 {
 }
 
-FIXTURE_TEARDOWN(raising)
+FIXTURE_TEARDOWN(execute_exception)
 {
 	tracee_stop(&self->t);
 }
 
-TEST_F(raising, breakpoint_first)
+TEST_F(execute_exception, breakpoint_has_priority)
 {
 	const struct probe *probe = &variant->probe;
-	const char *ip = variant->behind ? probe->next : probe->at;
+	const char *ip = variant->after ? probe->next : probe->at;
 	struct job job = { .fn = probe->fn };
 	struct tracee *t = &self->t;
 	struct stop s;
 
 	t->body = run_job;
 	t->arg = &job;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, probe->at));
 	ASSERT_EQ(0, tracee_expect_hit(t, 8, probe->at, 1));
 	ASSERT_EQ(0, tracee_cont(t));
@@ -238,11 +235,11 @@ TEST_F(raising, breakpoint_first)
 	ASSERT_EQ(0, tracee_expect_hit(t, 8, probe->at, 1));
 }
 
-/* Ways to come to the label behind: it makes no difference */
+/* All ways to reach the label after: they make no difference */
 #ifdef __x86_64__
-#define ADDRESS_BEHIND(name)	"lea " #name "_next(%rip), " PROBE_VAL
+#define ADDRESS_AFTER(name)	"lea " #name "_next(%rip), " PROBE_VAL
 #else
-#define ADDRESS_BEHIND(name)	"call 1f\n1:\tpop " PROBE_VAL "\n\t"	\
+#define ADDRESS_AFTER(name)	"call 1f\n1:\tpop " PROBE_VAL "\n\t"	\
 				"add $(" #name "_next - 1b), " PROBE_VAL
 #endif
 #define JUMPED_OVER		"\n\tud2"
@@ -255,45 +252,45 @@ DECLARE_PROBE(way_branch);
 DEFINE_PROBE(way_branch, "cmp " AX ", " AX, "je way_branch_next" JUMPED_OVER,
 	     "nop");
 DECLARE_PROBE(way_indirect);
-DEFINE_PROBE(way_indirect, ADDRESS_BEHIND(way_indirect),
+DEFINE_PROBE(way_indirect, ADDRESS_AFTER(way_indirect),
 	     "jmp *" PROBE_VAL JUMPED_OVER, "nop");
 DECLARE_PROBE(way_call);
 DEFINE_PROBE(way_call, "", "call way_call_next" JUMPED_OVER,
 	     "pop " PROBE_VAL);
 DECLARE_PROBE(way_ret);
-DEFINE_PROBE(way_ret, ADDRESS_BEHIND(way_ret) "\n\tpush " PROBE_VAL,
+DEFINE_PROBE(way_ret, ADDRESS_AFTER(way_ret) "\n\tpush " PROBE_VAL,
 	     "ret" JUMPED_OVER, "nop");
 DECLARE_PROBE(way_ret_n);
-DEFINE_PROBE(way_ret_n, "push " PROBE_VAL "\n\t" ADDRESS_BEHIND(way_ret_n)
+DEFINE_PROBE(way_ret_n, "push " PROBE_VAL "\n\t" ADDRESS_AFTER(way_ret_n)
 	     "\n\tpush " PROBE_VAL,
 	     "ret $" PROBE_STR(__SIZEOF_LONG__) JUMPED_OVER, "nop");
 
-FIXTURE(way) {
+FIXTURE(execute_path) {
 	struct tracee t;
 };
 
-FIXTURE_VARIANT(way) {
+FIXTURE_VARIANT(execute_path) {
 	struct probe probe;
 };
 
-FIXTURE_VARIANT_ADD(way, fall_through) { .probe = PROBE_ENTRY(way_fall, 0, false) };
-FIXTURE_VARIANT_ADD(way, jump) { .probe = PROBE_ENTRY(way_jump, 0, false) };
-FIXTURE_VARIANT_ADD(way, branch) { .probe = PROBE_ENTRY(way_branch, 0, false) };
-FIXTURE_VARIANT_ADD(way, indirect_jump) { .probe = PROBE_ENTRY(way_indirect, 0, false) };
-FIXTURE_VARIANT_ADD(way, call) { .probe = PROBE_ENTRY(way_call, 0, false) };
-FIXTURE_VARIANT_ADD(way, ret) { .probe = PROBE_ENTRY(way_ret, 0, false) };
-FIXTURE_VARIANT_ADD(way, ret_that_pops) { .probe = PROBE_ENTRY(way_ret_n, 0, false) };
+FIXTURE_VARIANT_ADD(execute_path, fall_through) { .probe = PROBE_ENTRY(way_fall, 0, false) };
+FIXTURE_VARIANT_ADD(execute_path, jump) { .probe = PROBE_ENTRY(way_jump, 0, false) };
+FIXTURE_VARIANT_ADD(execute_path, branch) { .probe = PROBE_ENTRY(way_branch, 0, false) };
+FIXTURE_VARIANT_ADD(execute_path, indirect_jump) { .probe = PROBE_ENTRY(way_indirect, 0, false) };
+FIXTURE_VARIANT_ADD(execute_path, call) { .probe = PROBE_ENTRY(way_call, 0, false) };
+FIXTURE_VARIANT_ADD(execute_path, ret) { .probe = PROBE_ENTRY(way_ret, 0, false) };
+FIXTURE_VARIANT_ADD(execute_path, ret_imm) { .probe = PROBE_ENTRY(way_ret_n, 0, false) };
 
-FIXTURE_SETUP(way)
+FIXTURE_SETUP(execute_path)
 {
 }
 
-FIXTURE_TEARDOWN(way)
+FIXTURE_TEARDOWN(execute_path)
 {
 	tracee_stop(&self->t);
 }
 
-TEST_F(way, one_trap_at_the_target)
+TEST_F(execute_path, target_traps_once)
 {
 	const struct probe *probe = &variant->probe;
 	struct job job = { .fn = probe->fn };
@@ -302,14 +299,13 @@ TEST_F(way, one_trap_at_the_target)
 
 	t->body = run_job;
 	t->arg = &job;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->next));
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->next, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
-	/* And from an instruction that is armed too: RF ends with it */
+	/* And from an instruction that is armed as well: RF ends with it */
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, probe->at));
 	ASSERT_EQ(0, tracee_expect_hit(t, 8, probe->at, 1));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->next, 1));
@@ -317,17 +313,17 @@ TEST_F(way, one_trap_at_the_target)
 }
 
 /*
- * Repeated string instructions: once, before the first turn.  A turn that
- * faults, or trips a watchpoint, is gone on with under RF and is no new visit
- * (SDM as above; QEMU 7.2's emulation traps before every turn).
+ * Repeated string instructions: once, before the first iteration.  An iteration
+ * that faults, or trips a watchpoint, is resumed with RF set and does not trap
+ * again (SDM as above; QEMU 7.2's emulation traps before every iteration).
  */
-FIXTURE(rep) {
+FIXTURE(execute_rep) {
 	struct tracee t;
 	unsigned char *memory;
 	struct job job;
 };
 
-FIXTURE_SETUP(rep)
+FIXTURE_SETUP(execute_rep)
 {
 	self->memory = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -337,23 +333,22 @@ FIXTURE_SETUP(rep)
 	self->job.val = 16;
 	self->t.arg = &self->job;
 	self->t.body = run_job;
-	if (!start(_metadata, &self->t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
-FIXTURE_TEARDOWN(rep)
+FIXTURE_TEARDOWN(execute_rep)
 {
 	tracee_stop(&self->t);
 	munmap(self->memory, 2 * 4096);
 }
 
-static unsigned long left_to_do(struct tracee *t)
+static unsigned long remaining_count(struct tracee *t)
 {
 	return ptrace(PTRACE_PEEKUSER, t->tid, REG(cx), NULL);
 }
 
-/* Both pages are fresh at the first run, and there at the second */
-TEST_F(rep, once_before_the_first_turn)
+/* Both pages are unmapped in the first run, and mapped in the second */
+TEST_F(execute_rep, traps_once_before_first_iteration)
 {
 	struct tracee *t = &self->t;
 	unsigned int i;
@@ -361,13 +356,13 @@ TEST_F(rep, once_before_the_first_turn)
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, rep_stos_at));
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, rep_stos_at, 1));
-		EXPECT_EQ(16, left_to_do(t));
+		EXPECT_EQ(16, remaining_count(t));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
 }
 
-/* It is visited even where it does nothing */
-TEST_F(rep, once_with_no_turn)
+/* It traps even if the count is 0 */
+TEST_F(execute_rep, traps_once_with_count_0)
 {
 	struct tracee *t = &self->t;
 
@@ -376,12 +371,14 @@ TEST_F(rep, once_with_no_turn)
 	ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, REG(cx), 0));
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, rep_stos_at, 1));
-	EXPECT_EQ(16, left_to_do(t));
+	EXPECT_EQ(16, remaining_count(t));
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));
 }
 
-/* A data trap between two turns is reported at the same ip, and by its slot */
-TEST_F(rep, not_again_after_a_watchpoint)
+/*
+ * A data trap between two iterations is reported at the same ip, for its slot
+ */
+TEST_F(execute_rep, no_second_trap_after_watchpoint)
 {
 	struct tracee *t = &self->t;
 	unsigned int i;
@@ -391,7 +388,7 @@ TEST_F(rep, not_again_after_a_watchpoint)
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_WRITE, 1, self->memory + 4096 + 2));
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, rep_stos_at, 1));
-		EXPECT_EQ(16, left_to_do(t));
+		EXPECT_EQ(16, remaining_count(t));
 		ASSERT_EQ(0, tracee_expect_hit(t, 2, rep_stos_at, 1));
 		ASSERT_EQ(0, tracee_expect_hit(t, 4, rep_stos_at, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
@@ -399,22 +396,22 @@ TEST_F(rep, not_again_after_a_watchpoint)
 }
 
 /*
- * Where the instruction lies: in the vdso, across the end of a page, in
- * memory that was written just before.  A file in memory is mapped twice, so
- * that nothing needs to be writable and executable at once.
+ * Where the instruction is: in the vdso, across the end of a page, in memory
+ * that was just written.  A file in memory is mapped twice, so that no mapping
+ * has to be writable and executable at once.
  */
-FIXTURE(code) {
+FIXTURE(execute_location) {
 	struct tracee t;
 	unsigned char *write;
 	unsigned char *execute;
 	int fd;
 };
 
-FIXTURE_SETUP(code)
+FIXTURE_SETUP(execute_location)
 {
 	self->fd = syscall(SYS_memfd_create, "hw_breakpoint", 0);
 	if (self->fd < 0)
-		SKIP(return, "memfd_create: %s", strerror(errno));
+		SKIP(return, "no memfd_create()");
 	ASSERT_EQ(0, ftruncate(self->fd, 2 * 4096));
 	self->write = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
 			   self->fd, 0);
@@ -422,10 +419,10 @@ FIXTURE_SETUP(code)
 	self->execute = mmap(NULL, 2 * 4096, PROT_READ | PROT_EXEC, MAP_SHARED,
 			     self->fd, 0);
 	if (self->execute == MAP_FAILED)
-		SKIP(return, "no executable memory: %s", strerror(errno));
+		SKIP(return, "no executable shared memory");
 }
 
-FIXTURE_TEARDOWN(code)
+FIXTURE_TEARDOWN(execute_location)
 {
 	tracee_stop(&self->t);
 	if (self->fd >= 0)
@@ -437,45 +434,45 @@ static const unsigned char five_bytes[] = {
 	0xb8, 0x90, 0x90, 0x90, 0x90, 0xc3,
 };
 
-struct crossing {
+struct page_crossing {
 	unsigned char *execute;
 	unsigned char *at;
 	int prot;
 };
 
-static struct crossing *crossing;
+static struct page_crossing *page_crossing;
 
-static void let_it_be_executed(int sig)
+static void allow_execution(int sig)
 {
 	(void)sig;
-	mprotect(crossing->execute + 4096, 4096, PROT_READ | PROT_EXEC);
+	mprotect(page_crossing->execute + 4096, 4096, PROT_READ | PROT_EXEC);
 }
 
-/* The second page is gone, or forbidden, before every visit */
-static void cross(struct tracee *t)
+/* The second page is unmapped, or forbidden, before every execution */
+static void run_crossing(struct tracee *t)
 {
-	struct sigaction action = { .sa_handler = let_it_be_executed };
+	struct sigaction action = { .sa_handler = allow_execution };
 
-	crossing = t->arg;
+	page_crossing = t->arg;
 	sigaction(SIGSEGV, &action, NULL);
 	for (;;) {
-		madvise(crossing->execute + 4096, 4096, MADV_DONTNEED);
-		mprotect(crossing->execute + 4096, 4096, crossing->prot);
+		madvise(page_crossing->execute + 4096, 4096, MADV_DONTNEED);
+		mprotect(page_crossing->execute + 4096, 4096, page_crossing->prot);
 		*t->progress = 1;
-		((void (*)(void))(unsigned long)crossing->at)();
+		((void (*)(void))(unsigned long)page_crossing->at)();
 		*t->progress = 2;
 		tracee_sync();
 	}
 }
 
-TEST_F(code, across_the_end_of_a_page)
+TEST_F(execute_location, across_page_end)
 {
 	struct tracee *t = &self->t;
 	unsigned int before;
 	unsigned int i;
 
 	for (before = 1; before < 5; before++) {
-		struct crossing c = {
+		struct page_crossing c = {
 			.execute = self->execute,
 			.at = self->execute + 4096 - before,
 			.prot = PROT_READ | PROT_EXEC,
@@ -483,12 +480,11 @@ TEST_F(code, across_the_end_of_a_page)
 
 		memcpy(self->write + 4096 - before, five_bytes,
 		       sizeof(five_bytes));
-		t->body = cross;
+		t->body = run_crossing;
 		t->arg = &c;
-		if (!start(_metadata, t, TRACEE_TRACEME))
-			return;
+		start_tracee(_metadata, t, TRACEE_TRACEME);
 		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, c.at));
-		/* The middle of the instruction: none */
+		/* Not in the middle of the instruction */
 		ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1,
 					self->execute + 4096));
 		for (i = 0; i < 3; i++) {
@@ -500,13 +496,13 @@ TEST_F(code, across_the_end_of_a_page)
 }
 
 /*
- * The breakpoint is ahead of the fault in fetching the rest.  The handler of
- * that fault returns to the instruction with the RF that the CPU saved: the
- * same visit still, no second trap.
+ * The breakpoint has priority over the fault of fetching the rest.  The handler
+ * of that fault returns to the instruction with the RF that the CPU saved: no
+ * second trap.
  */
-TEST_F(code, into_a_forbidden_page)
+TEST_F(execute_location, into_forbidden_page)
 {
-	struct crossing c = {
+	struct page_crossing c = {
 		.execute = self->execute, .at = self->execute + 4096 - 1,
 		.prot = PROT_NONE,
 	};
@@ -515,10 +511,9 @@ TEST_F(code, into_a_forbidden_page)
 	unsigned int i;
 
 	memcpy(self->write + 4096 - 1, five_bytes, sizeof(five_bytes));
-	t->body = cross;
+	t->body = run_crossing;
 	t->arg = &c;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, c.at));
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 4, c.at, 1));
@@ -534,46 +529,47 @@ TEST_F(code, into_a_forbidden_page)
 	}
 }
 
-struct fresh {
+struct new_code {
 	unsigned char *write;
 	unsigned char *execute;
 };
 
-/* Other code at the same place each time, and each time just written */
+/* New code at the same address each time, just written */
 static void write_and_run(struct tracee *t)
 {
-	const struct fresh *fresh = t->arg;
+	const struct new_code *new_code = t->arg;
 	unsigned long i;
 
 	for (i = 1;; i++) {
 		*t->progress = 2 * i - 1;
-		memset(fresh->write, 0x90, 16);
-		memcpy(fresh->write + i % 4, five_bytes, sizeof(five_bytes));
+		memset(new_code->write, 0x90, 16);
+		memcpy(new_code->write + i % 4, five_bytes, sizeof(five_bytes));
 		*t->progress = 2 * i;
-		((void (*)(void))(unsigned long)fresh->execute)();
+		((void (*)(void))(unsigned long)new_code->execute)();
 		tracee_sync();
 	}
 }
 
 /*
- * The breakpoint is on an address: armed before there is an instruction, and
- * staying when that is written over.  Written by user space, it is no int3
- * that would be overwritten.
+ * The breakpoint is on an address: it may be armed before there is an
+ * instruction, and stays when that is overwritten.  Unlike an int3 it is not
+ * overwritten by user space.
  */
-TEST_F(code, written_just_before)
+TEST_F(execute_location, just_written)
 {
-	struct fresh fresh = {
+	struct new_code new_code = {
 		.write = self->write, .execute = self->execute,
 	};
 	struct tracee *t = &self->t;
 	unsigned int i;
 
 	t->body = write_and_run;
-	t->arg = &fresh;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->arg = &new_code;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, self->execute));
-	/* Where the second run has an instruction begin, and the first not */
+	/*
+	 * At an instruction of the second version, but within one of the first
+	 */
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, self->execute + 2));
 	for (i = 1; i <= 8; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 2, self->execute, 2 * i));
@@ -584,8 +580,8 @@ TEST_F(code, written_just_before)
 	}
 }
 
-/* The first call also has a dynamic linker's work in it */
-static void ask_for_time(struct tracee *t)
+/* The first call may involve the dynamic linker */
+static void call_clock_gettime(struct tracee *t)
 {
 	struct timespec now;
 
@@ -599,19 +595,18 @@ static void ask_for_time(struct tracee *t)
 }
 
 /*
- * Code of the kernel's at an address of the user's: a breakpoint like any.
- * Where the C library enters the vdso is found by stepping there.
+ * Kernel-provided code at a user address is like any other.  The ip at which
+ * the C library enters the vdso is found by single-stepping.
  */
-TEST_F(code, in_the_vdso)
+TEST_F(execute_location, in_vdso)
 {
 	unsigned long vdso = getauxval(AT_SYSINFO_EHDR), entry = 0;
 	struct tracee *t = &self->t;
 	struct stop s;
 	unsigned int i;
 
-	t->body = ask_for_time;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = call_clock_gettime;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	for (i = 0; i < 2000 && !entry && vdso; i++) {
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
@@ -632,13 +627,13 @@ TEST_F(code, in_the_vdso)
 	}
 }
 
-/* RF in the hands of the tracer, and over restarts of system calls */
+/* RF as written by the tracer, and across restarts of system calls */
 DECLARE_PROBE(rf_first);
 DEFINE_PROBE(rf_first, "", "nop", "nop");
 DECLARE_PROBE(rf_second);
 DEFINE_PROBE(rf_second, "", "nop", "nop");
 
-static void visit_both(struct tracee *t)
+static void run_both(struct tracee *t)
 {
 	for (;;) {
 		*t->progress = 1;
@@ -656,7 +651,7 @@ FIXTURE(rf) {
 
 FIXTURE_SETUP(rf)
 {
-	self->t.body = visit_both;
+	self->t.body = run_both;
 }
 
 FIXTURE_TEARDOWN(rf)
@@ -673,17 +668,16 @@ static int set_rf(struct tracee *t, bool on)
 }
 
 /*
- * The kernel has set RF at the trap, and a tracer sees it.  Without it the
- * instruction traps again, as often as the tracer takes it away, and is done
- * only when it does not.  Regression test for 0c4519e825c9.
+ * The kernel has set RF at the trap, and a tracer sees it.  Each time the
+ * tracer clears it the instruction traps again, and it is executed only when
+ * the tracer does not. Regression test for 0c4519e825c9.
  */
-TEST_F(rf, cleared_by_the_tracer)
+TEST_F(rf, cleared_by_tracer)
 {
 	struct tracee *t = &self->t;
 	unsigned int i;
 
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, rf_first_at));
 	for (i = 0; i < 5; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, rf_first_at, 1));
@@ -695,14 +689,13 @@ TEST_F(rf, cleared_by_the_tracer)
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 }
 
-/* One instruction goes by, the breakpoint on another and the next visit stay */
-TEST_F(rf, set_by_the_tracer)
+/* One instruction does not trap; other breakpoints and the next execution do */
+TEST_F(rf, set_by_tracer)
 {
 	struct tracee *t = &self->t;
 	unsigned int i;
 
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, rf_first_at));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, rf_first_next));
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, rf_second_at));
@@ -722,7 +715,7 @@ TEST_F(rf, set_by_the_tracer)
 	ASSERT_EQ(0, tracee_expect_sync(t, 3));
 }
 
-static void call_the_kernel(struct tracee *t)
+static void make_syscall(struct tracee *t)
 {
 	for (;;) {
 		*t->progress = 1;
@@ -733,19 +726,18 @@ static void call_the_kernel(struct tracee *t)
 }
 
 /*
- * At the exit from a system call, in front of an armed instruction.  sysret
- * drops RF: the kernel must not go back that way, even where all else fits
- * (do_syscall_64() and, before, entry_64.S look for RF in r11's flags).
+ * At the exit from a system call, before an armed instruction.  sysret clears
+ * RF: the kernel must not return by it, even if all else fits (do_syscall_64(),
+ * formerly entry_64.S, checks RF in r11's flags).
  */
-TEST_F(rf, set_by_the_tracer_in_a_system_call)
+TEST_F(rf, set_by_tracer_in_syscall)
 {
 	struct tracee *t = &self->t;
 	struct stop s;
 	unsigned int i;
 
-	t->body = call_the_kernel;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = make_syscall;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD));
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, kind_syscall_at));
@@ -761,7 +753,7 @@ TEST_F(rf, set_by_the_tracer_in_a_system_call)
 		ASSERT_EQ((unsigned long)kind_syscall_next, s.ip);
 		ASSERT_EQ(0, set_rf(t, i % 2));
 #ifdef __x86_64__
-		/* What sysret would take the flags from */
+		/* Where sysret takes the flags from */
 		ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid,
 				    offsetof(struct user, regs.r11),
 				    ptrace(PTRACE_PEEKUSER, t->tid, REG_FLAGS,
@@ -775,21 +767,20 @@ TEST_F(rf, set_by_the_tracer_in_a_system_call)
 }
 
 /*
- * The tracer sets ip.  That is no new visit by itself: RF says, which comes
- * and goes with the flags and not with ip.  So the same address traps again
- * with RF off, another one does with RF off and does not with RF on, once.
+ * The tracer sets ip.  Only RF decides whether that traps; it is saved with the
+ * flags and not with ip.  So the same address traps again with RF clear,
+ * another one traps with RF clear, and does not with RF set, once.
  */
-TEST_F(rf, decides_when_the_tracer_sets_ip)
+TEST_F(rf, decides_when_tracer_sets_ip)
 {
 	struct tracee *t = &self->t;
 	struct user_regs_struct regs;
 
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, rf_first_at));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, rf_first_next));
 
-	/* As it was */
+	/* Unchanged */
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, rf_first_at, 1));
 	ASSERT_EQ(0, ptrace(PTRACE_GETREGS, t->tid, NULL, &regs));
 	ASSERT_EQ(0, ptrace(PTRACE_SETREGS, t->tid, NULL, &regs));
@@ -803,7 +794,7 @@ TEST_F(rf, decides_when_the_tracer_sets_ip)
 	ASSERT_EQ(0, ptrace(PTRACE_SETREGS, t->tid, NULL, &regs));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, rf_first_at, 1));
 
-	/* On to the other one, without RF and back with it */
+	/* To the other one, without RF, and back with RF */
 	ASSERT_EQ(0, set_rf(t, false));
 	ASSERT_EQ(0, ptrace(PTRACE_POKEUSER, t->tid, REG(ip), rf_first_next));
 	ASSERT_EQ(0, tracee_expect_hit(t, 2, rf_first_next, 1));
@@ -815,11 +806,11 @@ TEST_F(rf, decides_when_the_tracer_sets_ip)
 }
 
 /*
- * A system call that a signal interrupts is made again from its instruction.
- * The breakpoint on that instruction is hit again: the first visit was over
- * with the entry, and RF with it.
+ * A system call that a signal interrupts is restarted at its instruction. The
+ * breakpoint on that instruction is hit again: RF was cleared when the call was
+ * entered.
  */
-struct reader {
+struct read_job {
 	int pipe[2];
 };
 
@@ -837,9 +828,9 @@ static void on_signal(int sig)
 	(void)sig;
 }
 
-static void read_a_byte(struct tracee *t)
+static void read_byte(struct tracee *t)
 {
-	const struct reader *reader = t->arg;
+	const struct read_job *job = t->arg;
 	struct sigaction action = {
 		.sa_handler = on_signal, .sa_flags = SA_RESTART,
 	};
@@ -847,7 +838,7 @@ static void read_a_byte(struct tracee *t)
 
 	sigaction(SIGUSR1, &action, NULL);
 	*t->progress = 1;
-	do_read(&c, reader->pipe[0]);
+	do_read(&c, job->pipe[0]);
 	*t->progress = c == 'x' ? 2 : 3;
 	tracee_sync();
 }
@@ -858,20 +849,22 @@ static void restart(struct __test_metadata *_metadata, struct tracee *t,
 	const struct trap again = {
 		.ip = do_read_at, .slots = 2, .progress = 1,
 	};
-	struct reader reader;
+	struct read_job job;
 	unsigned int i;
 	struct stop s;
 	char c;
 
-	ASSERT_EQ(0, pipe(reader.pipe));
-	t->body = read_a_byte;
-	t->arg = &reader;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	ASSERT_EQ(0, pipe(job.pipe));
+	t->body = read_byte;
+	t->arg = &job;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, do_read_at));
+	/* If the trap is missed, the tracee must not wait for ever */
+	ASSERT_EQ(1, write(job.pipe[1], "x", 1));
 	ASSERT_EQ(0, tracee_expect_hit(t, 2, do_read_at, 1));
+	ASSERT_EQ(1, read(job.pipe[0], &c, 1));
 	for (i = 0; i < 3; i++) {
 		/* The entry, with the signal pending; the exit; the signal */
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_SYSCALL, 0));
@@ -884,25 +877,24 @@ static void restart(struct __test_metadata *_metadata, struct tracee *t,
 		ASSERT_EQ(0, tracee_cont(t));
 		ASSERT_EQ(0, tracee_wait(t, &s));
 		ASSERT_EQ(SIGUSR1, WSTOPSIG(s.status));
-		/* Where the trap is missed, the tracee is not to wait for ever */
-		ASSERT_EQ(1, write(reader.pipe[1], "x", 1));
+		ASSERT_EQ(1, write(job.pipe[1], "x", 1));
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_CONT, sig));
 		ASSERT_EQ(0, tracee_wait(t, &s));
 		ASSERT_EQ(0, tracee_check_trap(t, &s, &again));
-		ASSERT_EQ(1, read(reader.pipe[0], &c, 1));
+		ASSERT_EQ(1, read(job.pipe[0], &c, 1));
 	}
-	ASSERT_EQ(1, write(reader.pipe[1], "x", 1));
+	ASSERT_EQ(1, write(job.pipe[1], "x", 1));
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	close(reader.pipe[0]);
-	close(reader.pipe[1]);
+	close(job.pipe[0]);
+	close(job.pipe[1]);
 }
 
-TEST_F(rf, not_kept_over_a_restarted_system_call)
+TEST_F(rf, cleared_by_syscall_restart)
 {
 	restart(_metadata, &self->t, 0);
 }
 
-TEST_F(rf, not_kept_over_a_handler_and_a_restart)
+TEST_F(rf, cleared_by_handler_and_syscall_restart)
 {
 	restart(_metadata, &self->t, SIGUSR1);
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Armed threads of one process and the ends of their process: beside what
- * thread_test has about threads that run.
+ * Armed threads of a process and the ways in which the process ends: in
+ * addition to the running threads of thread_test.
  *
- * A thread group can lose its leader and go on, can lose all members at once
- * (exit_group(), SIGKILL, execve() of one of them: de_thread() in fs/exec.c),
- * and can have as many tracers as it has threads.  Slots are each thread's own
- * in all of it, and all of them come back.
+ * A thread group can lose its leader and continue, can lose all threads at once
+ * (exit_group(), SIGKILL, execve() by one of them: de_thread() in fs/exec.c),
+ * and can have as many tracers as it has threads.  Slots belong to each thread
+ * throughout, and all of them must be released.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "company.h"
+#include "stressor.h"
 #include "harness.h"
 #include "probes.h"
 
@@ -38,7 +38,7 @@ struct team;
  * @stack: its stack
  * @team: its team
  * @word: watched, one for each slot
- * @progress: how far it is
+ * @progress: its progress
  * @tid: from the kernel, before it runs
  */
 struct member {
@@ -53,10 +53,10 @@ struct member {
  * struct team - a process and its threads, in shared memory
  * @n: number of threads
  * @body: what each of them does
- * @end: how the actor ends the process
- * @go: pipe from which they read when they may begin
- * @begun: number of threads that were made
- * @word: what all of them store to
+ * @end: how one thread ends the process
+ * @go: pipe from which they read when they may start
+ * @begun: number of threads created
+ * @word: all threads store here
  * @m: the threads
  */
 struct team {
@@ -69,7 +69,7 @@ struct team {
 	struct member m[THREADS];
 };
 
-/* The new program; before environment.c prints what it has printed already */
+/* The new program; runs before the constructors of the other files */
 static void __attribute__((constructor(101))) after_exec(void)
 {
 	if (getenv(EXEC_ENV))
@@ -79,7 +79,7 @@ static void __attribute__((constructor(101))) after_exec(void)
 /* No code of the C library may run in these threads: they share its TLS */
 static void end_by_exec(void)
 {
-	char * const args[] = { "threads_test", NULL };
+	char * const args[] = { "thread_group_test", NULL };
 	char * const env[] = { EXEC_ENV "=1", NULL };
 
 	syscall(SYS_execve, getauxval(AT_EXECFN), args, env);
@@ -97,22 +97,22 @@ static void end_by_sigkill(void)
 	syscall(SYS_kill, getpid(), SIGKILL);
 }
 
-/* The thread in the middle is the one that ends all */
-static bool is_actor(const struct team *team, unsigned int nr)
+/* The thread in the middle ends the process */
+static bool ends_process(const struct team *team, unsigned int nr)
 {
 	return nr == team->n / 2;
 }
 
-static int store_then_act(void *arg)
+static int store_then_end(void *arg)
 {
 	struct member *m = arg;
 	struct team *team = m->team;
 
 	m->progress = 1;
 	probe_store4(&m->word[3], 1);
-	if (is_actor(team, m - team->m))
+	if (ends_process(team, m - team->m))
 		team->end();
-	/* Nobody comes here, unless the trap was missed */
+	/* Only reached if the trap was missed */
 	m->progress = 2;
 	tracee_sync();
 	return 0;
@@ -132,7 +132,7 @@ static int make_threads(struct team *team)
 	return 0;
 }
 
-static void lead(struct tracee *t)
+static void run_leader(struct tracee *t)
 {
 	if (make_threads(t->arg))
 		_exit(1);
@@ -140,8 +140,8 @@ static void lead(struct tracee *t)
 		pause();
 }
 
-/* Make all threads; they stand, armed in all slots, in t[1]... */
-static int muster(struct tracee *t, struct team *team)
+/* Create all threads; they are stopped, armed in all slots, in t[1]... */
+static int create_threads(struct tracee *t, struct team *team)
 {
 	unsigned int i, n;
 	struct stop s;
@@ -177,39 +177,39 @@ static int muster(struct tracee *t, struct team *team)
 	return 0;
 }
 
-FIXTURE(team) {
+FIXTURE(thread_group_end) {
 	struct team *team;
 	struct tracee t[1 + THREADS];
 };
 
-FIXTURE_VARIANT(team) {
+FIXTURE_VARIANT(thread_group_end) {
 	void (*end)(void);
 	int status;
 };
 
-FIXTURE_VARIANT_ADD(team, exit_group) {
+FIXTURE_VARIANT_ADD(thread_group_end, exit_group) {
 	.end = end_by_exit, .status = EXEC_CODE << 8,
 };
 
-FIXTURE_VARIANT_ADD(team, sigkill) {
+FIXTURE_VARIANT_ADD(thread_group_end, sigkill) {
 	.end = end_by_sigkill, .status = SIGKILL,
 };
 
-FIXTURE_VARIANT_ADD(team, execve) {
+FIXTURE_VARIANT_ADD(thread_group_end, execve) {
 	.end = end_by_exec, .status = EXEC_CODE << 8,
 };
 
-FIXTURE_SETUP(team)
+FIXTURE_SETUP(thread_group_end)
 {
 	self->team = shared_alloc(sizeof(*self->team));
 	self->team->n = THREADS;
-	self->team->body = store_then_act;
+	self->team->body = store_then_end;
 	self->team->end = variant->end;
 	self->t[0].arg = self->team;
-	self->t[0].body = lead;
+	self->t[0].body = run_leader;
 }
 
-static void forget_threads(struct tracee *t)
+static void stop_group(struct tracee *t)
 {
 	unsigned int i;
 
@@ -217,15 +217,15 @@ static void forget_threads(struct tracee *t)
 		t[i] = (struct tracee){ .tid = 0 };
 }
 
-FIXTURE_TEARDOWN(team)
+FIXTURE_TEARDOWN(thread_group_end)
 {
-	/* The threads die with the leader, and must be reaped for its sake */
+	/* The threads die with the leader, and must be reaped before it */
 	unsigned int i;
 
 	if (self->t[0].tid > 0)
 		kill(self->t[0].tid, SIGKILL);
 	for (i = 1; i <= THREADS; i++) {
-		/* In the team's memory, nothing of the tracee's */
+		/* In the team's memory, not allocated by tracee_start() */
 		self->t[i].progress = NULL;
 		tracee_stop(&self->t[i]);
 	}
@@ -233,10 +233,10 @@ FIXTURE_TEARDOWN(team)
 }
 
 /*
- * All threads are armed in all slots and stand at a hit, where their end finds
- * them; one goes on and ends the process.
+ * All threads are armed in all slots and are stopped at a hit, in which state
+ * they are ended; one is continued and ends the process.
  */
-TEST_F(team, ends_at_once_and_gives_slots_back)
+TEST_F(thread_group_end, ends_and_releases_slots)
 {
 	struct team *team = self->team;
 	struct tracee *t = self->t;
@@ -244,16 +244,15 @@ TEST_F(team, ends_at_once_and_gives_slots_back)
 	struct stop s;
 	int status;
 
-	if (!can_trace(_metadata))
-		return;
+	skip_if_cannot_trace(_metadata);
 	for (round = 0; round < 4; round++) {
-		struct tracee *actor = &t[1 + team->n / 2];
+		struct tracee *ending_thread = &t[1 + team->n / 2];
 
 		ASSERT_EQ(0, tracee_start(t, TRACEE_SEIZE));
 		ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 				    PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE |
 				    PTRACE_O_TRACEEXEC));
-		ASSERT_EQ(0, muster(t, team)) {
+		ASSERT_EQ(0, create_threads(t, team)) {
 			TH_LOG("round %u", round);
 		}
 		ASSERT_EQ(0, tracee_cont(t));
@@ -261,9 +260,9 @@ TEST_F(team, ends_at_once_and_gives_slots_back)
 			ASSERT_EQ(0, tracee_expect_hit(&t[i], 8,
 						       probe_store4_next, 1));
 		}
-		ASSERT_EQ(0, tracee_cont(actor));
+		ASSERT_EQ(0, tracee_cont(ending_thread));
 		for (i = 1; i <= team->n; i++) {
-			if (&t[i] == actor)
+			if (&t[i] == ending_thread)
 				continue;
 			ASSERT_EQ(0, tracee_wait(&t[i], &s));
 			ASSERT_FALSE(WIFSTOPPED(s.status)) {
@@ -271,34 +270,34 @@ TEST_F(team, ends_at_once_and_gives_slots_back)
 			}
 		}
 		if (variant->end == end_by_exec) {
-			/* It comes back under the leader's name */
+			/* It is reported with the tid of the leader */
 			ASSERT_EQ(0, tracee_wait(t, &s));
 			ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXEC << 8,
 				  s.status >> 8) {
-				tracee_report(t, &s, "execve() expected");
+				tracee_report(t, &s, "expected execve()");
 			}
 			ASSERT_EQ(0, tracee_cont(t));
 		} else {
-			ASSERT_EQ(0, tracee_wait(actor, &s));
+			ASSERT_EQ(0, tracee_wait(ending_thread, &s));
 			ASSERT_FALSE(WIFSTOPPED(s.status));
 		}
 		ASSERT_EQ(t->tid, waitpid(t->tid, &status, __WALL));
 		t->tid = 0;
 		ASSERT_EQ(variant->status, status);
 		tracee_stop(t);
-		forget_threads(t);
+		stop_group(t);
 		memset(team->m, 0, sizeof(team->m));
 	}
-	expect_slots_free(_metadata);
+	expect_no_slot_leaked(_metadata);
 }
 
-/* Four threads, and no variants */
-FIXTURE(few) {
+/* Four threads, without variants */
+FIXTURE(thread_group) {
 	struct team *team;
 	struct tracee t[1 + TRACERS];
 };
 
-FIXTURE_SETUP(few)
+FIXTURE_SETUP(thread_group)
 {
 	self->team = shared_alloc(sizeof(*self->team));
 	self->team->n = TRACERS;
@@ -306,7 +305,7 @@ FIXTURE_SETUP(few)
 	self->t[0].arg = self->team;
 }
 
-FIXTURE_TEARDOWN(few)
+FIXTURE_TEARDOWN(thread_group)
 {
 	unsigned int i;
 
@@ -320,8 +319,8 @@ FIXTURE_TEARDOWN(few)
 }
 
 /*
- * The leader, armed itself, ends first: it stays as a zombie that cannot be
- * asked any more, and the others' slots are none of its business.
+ * The leader, armed itself, exits first: it becomes a zombie whose registers
+ * cannot be accessed, and the slots of the others are not affected.
  */
 static int store_twenty_times(void *arg)
 {
@@ -332,7 +331,7 @@ static int store_twenty_times(void *arg)
 	return 0;
 }
 
-static void lead_and_leave(struct tracee *t)
+static void run_leader_and_exit(struct tracee *t)
 {
 	struct team *team = t->arg;
 
@@ -344,7 +343,7 @@ static void lead_and_leave(struct tracee *t)
 	syscall(SYS_exit, 0);
 }
 
-TEST_F(few, go_on_without_their_leader)
+TEST_F(thread_group, continues_without_leader)
 {
 	struct team *team = self->team;
 	struct tracee *t = self->t;
@@ -353,14 +352,13 @@ TEST_F(few, go_on_without_their_leader)
 	struct stop s;
 
 	team->body = store_twenty_times;
-	t->body = lead_and_leave;
-	if (!start(_metadata, t, TRACEE_SEIZE))
-		return;
+	t->body = run_leader_and_exit;
+	start_tracee(_metadata, t, TRACEE_SEIZE);
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE));
-	ASSERT_EQ(0, muster(t, team));
+	ASSERT_EQ(0, create_threads(t, team));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, 4, &team->word));
-	/* For the leader only: its threads have got their options already */
+	/* For the leader only: its threads have inherited the options */
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT));
 	for (n = 1; n <= 20; n++) {
@@ -383,7 +381,7 @@ TEST_F(few, go_on_without_their_leader)
 			ASSERT_EQ(0, tracee_cont(t));
 			break;
 		case 15:
-			/* Running or a zombie, it cannot be asked */
+			/* Running or a zombie: ESRCH */
 			ASSERT_EQ(-ESRCH, tracee_peek(t, 7, &dr));
 			ASSERT_EQ(-ESRCH, tracee_poke(t, 7, 0));
 			break;
@@ -399,18 +397,18 @@ TEST_F(few, go_on_without_their_leader)
 }
 
 /*
- * Each thread of a process has a thread of the tracing process for its own
- * tracer.  All watch the same word, each in another slot.
+ * Each thread of a process is traced by another thread of the tracing process.
+ * All watch the same word, each in another slot.
  */
 #define STORES	50
 
-static int store_when_told(void *arg)
+static int store_on_request(void *arg)
 {
 	struct member *m = arg;
 	struct team *team = m->team;
 	char byte;
 
-	/* End of file is the start for all */
+	/* End of file starts all of them */
 	if (read(team->go[0], &byte, 1))
 		return 1;
 	for (m->progress = 1; m->progress <= STORES; m->progress++)
@@ -444,7 +442,10 @@ static int trace_one(struct tracer *r)
 	if (!err)
 		err = tracee_arm(t, slot, BP_RW, 4, &r->team->word);
 
-	/* All are armed before any runs; who waits for that may be in trouble */
+	/*
+	 * All are armed before any runs; a thread may still be waiting for that
+	 * after an error
+	 */
 	if (__atomic_add_fetch(r->ready, 1, __ATOMIC_ACQ_REL) == TRACERS)
 		close(r->team->go[1]);
 	for (n = 1; n <= STORES && !err; n++)
@@ -460,7 +461,7 @@ static void *tracer(void *arg)
 	return NULL;
 }
 
-TEST_F(few, have_a_tracer_each)
+TEST_F(thread_group, tracer_for_each_thread)
 {
 	struct team *team = self->team;
 	struct tracer tracers[TRACERS];
@@ -470,9 +471,8 @@ TEST_F(few, have_a_tracer_each)
 	pid_t pid;
 
 	skip_without_futex(_metadata);
-	if (!can_trace(_metadata))
-		return;
-	team->body = store_when_told;
+	skip_if_cannot_trace(_metadata);
+	team->body = store_on_request;
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Instruction forms: whatever touches watched memory traps once, behind the
- * instruction, with the memory as the instruction leaves it.
+ * Instructions that access watched memory trap once, after the instruction,
+ * with the memory as the instruction leaves it.
  *
  * SDM vol. 3, "Data Memory and I/O Breakpoint Exception Conditions": a trap,
- * after the instruction; APM vol. 2, 13.1.4.2.  Each form is made twice, under
- * a write and under a read/write watchpoint, with the watched bytes under the
- * access and right beside it.
+ * after the instruction; APM vol. 2, 13.1.4.2.  Each instruction is executed
+ * under a write and under a read/write watchpoint, with the watched bytes
+ * within the access and right beside it.
  */
 #include <cpuid.h>
 #include <sys/mman.h>
@@ -31,7 +31,7 @@
 #define CX	"%ecx"
 #endif
 
-/* What both calling conventions want back */
+/* Registers that are callee-saved in both calling conventions */
 #define SAVE	"push " BX "\n\tpush " SI "\n\tpush " DI "\n\t"
 #define RESTORE	"pop " DI "\n\tpop " SI "\n\tpop " BX
 
@@ -47,7 +47,7 @@ DECLARE_PROBE(cmp_mem);
 DEFINE_PROBE(cmp_mem, "", "cmpl $0, (" P ")", "");
 DECLARE_PROBE(test_mem);
 DEFINE_PROBE(test_mem, "", "testl $1, (" P ")", "");
-/* It compares, fails and writes back what was there: a write all the same */
+/* The comparison fails, and the old value is written back: that is a write */
 DECLARE_PROBE(cmpxchg_fails);
 DEFINE_PROBE(cmpxchg_fails, "movl $0x12345678, %eax\n\tmovl $1, %ecx",
 	     "lock cmpxchgl %ecx, (" P ")", "");
@@ -89,7 +89,7 @@ DEFINE_PROBE(lea_mem, "", "lea (" P "), " V, "");
 DECLARE_PROBE(nop_mem);
 DEFINE_PROBE(nop_mem, "", "nopl (" P ")", "");
 
-/* The stack in watched memory: the word below, or at, the stack pointer */
+/* The stack is in watched memory: the word below, or at, the stack pointer */
 DECLARE_PROBE(push_mem);
 DEFINE_PROBE(push_mem, SAVE "mov " SP ", " BX "\n\tlea 2*(" PROBE_STR(__SIZEOF_LONG__)
 	     ")(" P "), " SP "\n\tlea -" PROBE_STR(__SIZEOF_LONG__) "(" SP "), " SP,
@@ -101,7 +101,7 @@ DECLARE_PROBE(call_mem);
 DEFINE_PROBE(call_mem, SAVE "mov " SP ", " BX "\n\tlea " PROBE_STR(__SIZEOF_LONG__)
 	     "(" P "), " SP, "call call_mem_next", "mov " BX ", " SP "\n\t" RESTORE);
 
-/* String instructions, one element, either direction */
+/* String instructions, one element, both directions */
 DECLARE_PROBE(movs_store);
 DEFINE_PROBE(movs_store, SAVE "mov " P ", " DI "\n\tlea 64(" P "), " SI, "movsl", RESTORE);
 DECLARE_PROBE(movs_load);
@@ -117,7 +117,7 @@ DECLARE_PROBE(scas_mem);
 DEFINE_PROBE(scas_mem, SAVE "mov " P ", " DI, "scasl", RESTORE);
 DECLARE_PROBE(cmps_mem);
 DEFINE_PROBE(cmps_mem, SAVE "mov " P ", " SI "\n\tlea 64(" P "), " DI, "cmpsl", RESTORE);
-/* rep with a count of one, and of none */
+/* rep with a count of one, and of zero */
 DECLARE_PROBE(rep_stos_1);
 DEFINE_PROBE(rep_stos_1, SAVE "mov " P ", " DI "\n\tmov $1, %ecx", "rep stosl", RESTORE);
 DECLARE_PROBE(rep_stos_0);
@@ -136,7 +136,7 @@ DEFINE_PROBE(cmpxchg16b_fails,
 
 enum feature { ANY, AVX, CX16 };
 
-struct form {
+struct access_insn {
 	struct probe probe;
 	bool loads;
 	enum feature needs;
@@ -144,75 +144,75 @@ struct form {
 
 #define FORM_OF(name, bytes, does_load, does_store, feature)		\
 	{								\
-		.form.probe = PROBE_ENTRY(name, bytes, does_store),	\
-		.form.loads = (does_load), .form.needs = (feature),	\
+		.access_insn.probe = PROBE_ENTRY(name, bytes, does_store),	\
+		.access_insn.loads = (does_load), .access_insn.needs = (feature),	\
 	}
 
-FIXTURE(form) {
+FIXTURE(access) {
 	struct tracee t;
 	unsigned char *memory;
 };
 
-FIXTURE_VARIANT(form) {
-	struct form form;
+FIXTURE_VARIANT(access) {
+	struct access_insn access_insn;
 };
 
-FIXTURE_VARIANT_ADD(form, inc) FORM_OF(inc_mem, 4, true, true, ANY);
-FIXTURE_VARIANT_ADD(form, lock_inc) FORM_OF(lock_inc, 4, true, true, ANY);
-FIXTURE_VARIANT_ADD(form, xchg) FORM_OF(xchg_mem, 4, true, true, ANY);
-FIXTURE_VARIANT_ADD(form, lock_xadd) FORM_OF(xadd_mem, 4, true, true, ANY);
-FIXTURE_VARIANT_ADD(form, cmp) FORM_OF(cmp_mem, 4, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, test) FORM_OF(test_mem, 4, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, cmpxchg_that_fails)
+FIXTURE_VARIANT_ADD(access, inc) FORM_OF(inc_mem, 4, true, true, ANY);
+FIXTURE_VARIANT_ADD(access, lock_inc) FORM_OF(lock_inc, 4, true, true, ANY);
+FIXTURE_VARIANT_ADD(access, xchg) FORM_OF(xchg_mem, 4, true, true, ANY);
+FIXTURE_VARIANT_ADD(access, lock_xadd) FORM_OF(xadd_mem, 4, true, true, ANY);
+FIXTURE_VARIANT_ADD(access, cmp) FORM_OF(cmp_mem, 4, true, false, ANY);
+FIXTURE_VARIANT_ADD(access, test) FORM_OF(test_mem, 4, true, false, ANY);
+FIXTURE_VARIANT_ADD(access, failing_cmpxchg)
 	FORM_OF(cmpxchg_fails, 4, true, true, ANY);
-FIXTURE_VARIANT_ADD(form, cmpxchg8b_that_fails)
+FIXTURE_VARIANT_ADD(access, failing_cmpxchg8b)
 	FORM_OF(cmpxchg8b_fails, 8, true, true, ANY);
-FIXTURE_VARIANT_ADD(form, bts_with_far_offset)
+FIXTURE_VARIANT_ADD(access, bts_far)
 	FORM_OF(bts_far, 4, true, true, ANY);
-FIXTURE_VARIANT_ADD(form, sete) FORM_OF(sete_mem, 1, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, movnti) FORM_OF(movnti_mem, 4, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, movups_store)
+FIXTURE_VARIANT_ADD(access, sete) FORM_OF(sete_mem, 1, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, movnti) FORM_OF(movnti_mem, 4, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, movups_store)
 	FORM_OF(movups_store, 16, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, movups_load)
+FIXTURE_VARIANT_ADD(access, movups_load)
 	FORM_OF(movups_load, 16, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, movaps_store)
+FIXTURE_VARIANT_ADD(access, movaps_store)
 	FORM_OF(movaps_store, 16, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, movaps_load)
+FIXTURE_VARIANT_ADD(access, movaps_load)
 	FORM_OF(movaps_load, 16, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, movntps) FORM_OF(movntps_store, 16, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, fst) FORM_OF(fstps_mem, 4, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, fld) FORM_OF(flds_mem, 4, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, fxsave) FORM_OF(fxsave_mem, 16, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, avx_store) FORM_OF(avx_store, 32, false, true, AVX);
-FIXTURE_VARIANT_ADD(form, avx_load) FORM_OF(avx_load, 32, true, false, AVX);
-FIXTURE_VARIANT_ADD(form, prefetch)
+FIXTURE_VARIANT_ADD(access, movntps) FORM_OF(movntps_store, 16, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, fst) FORM_OF(fstps_mem, 4, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, fld) FORM_OF(flds_mem, 4, true, false, ANY);
+FIXTURE_VARIANT_ADD(access, fxsave) FORM_OF(fxsave_mem, 16, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, avx_store) FORM_OF(avx_store, 32, false, true, AVX);
+FIXTURE_VARIANT_ADD(access, avx_load) FORM_OF(avx_load, 32, true, false, AVX);
+FIXTURE_VARIANT_ADD(access, prefetch)
 	FORM_OF(prefetch_mem, 4, false, false, ANY);
-FIXTURE_VARIANT_ADD(form, lea) FORM_OF(lea_mem, 4, false, false, ANY);
-FIXTURE_VARIANT_ADD(form, long_nop) FORM_OF(nop_mem, 4, false, false, ANY);
-FIXTURE_VARIANT_ADD(form, push)
+FIXTURE_VARIANT_ADD(access, lea) FORM_OF(lea_mem, 4, false, false, ANY);
+FIXTURE_VARIANT_ADD(access, long_nop) FORM_OF(nop_mem, 4, false, false, ANY);
+FIXTURE_VARIANT_ADD(access, push)
 	FORM_OF(push_mem, sizeof(long), false, true, ANY);
-FIXTURE_VARIANT_ADD(form, pop) FORM_OF(pop_mem, sizeof(long), true, false, ANY);
-FIXTURE_VARIANT_ADD(form, call)
+FIXTURE_VARIANT_ADD(access, pop) FORM_OF(pop_mem, sizeof(long), true, false, ANY);
+FIXTURE_VARIANT_ADD(access, call)
 	FORM_OF(call_mem, sizeof(long), false, true, ANY);
-FIXTURE_VARIANT_ADD(form, movs_store) FORM_OF(movs_store, 4, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, movs_load) FORM_OF(movs_load, 4, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, movs_down) FORM_OF(movs_down, 4, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, stos) FORM_OF(stos_mem, 4, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, lods) FORM_OF(lods_mem, 4, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, scas) FORM_OF(scas_mem, 4, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, cmps) FORM_OF(cmps_mem, 4, true, false, ANY);
-FIXTURE_VARIANT_ADD(form, rep_stos_of_one)
+FIXTURE_VARIANT_ADD(access, movs_store) FORM_OF(movs_store, 4, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, movs_load) FORM_OF(movs_load, 4, true, false, ANY);
+FIXTURE_VARIANT_ADD(access, movs_down) FORM_OF(movs_down, 4, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, stos) FORM_OF(stos_mem, 4, false, true, ANY);
+FIXTURE_VARIANT_ADD(access, lods) FORM_OF(lods_mem, 4, true, false, ANY);
+FIXTURE_VARIANT_ADD(access, scas) FORM_OF(scas_mem, 4, true, false, ANY);
+FIXTURE_VARIANT_ADD(access, cmps) FORM_OF(cmps_mem, 4, true, false, ANY);
+FIXTURE_VARIANT_ADD(access, rep_stos_count_1)
 	FORM_OF(rep_stos_1, 4, false, true, ANY);
-FIXTURE_VARIANT_ADD(form, rep_stos_of_none)
+FIXTURE_VARIANT_ADD(access, rep_stos_count_0)
 	FORM_OF(rep_stos_0, 4, false, false, ANY);
-FIXTURE_VARIANT_ADD(form, rep_movs_of_none)
+FIXTURE_VARIANT_ADD(access, rep_movs_count_0)
 	FORM_OF(rep_movs_0, 4, false, false, ANY);
 #ifdef __x86_64__
-FIXTURE_VARIANT_ADD(form, cmpxchg16b_that_fails)
+FIXTURE_VARIANT_ADD(access, failing_cmpxchg16b)
 	FORM_OF(cmpxchg16b_fails, 16, true, true, CX16);
 #endif
 
-/* CPUID.1:ECX[28] and XCR0[2:1], as SDM vol. 1 "Detection of Intel AVX" wants */
+/* CPUID.1:ECX[28] and XCR0[2:1], see SDM vol. 1 "Detection of Intel AVX" */
 static bool cpu_has(enum feature needs)
 {
 	unsigned int a, b, c, d;
@@ -227,60 +227,59 @@ static bool cpu_has(enum feature needs)
 	return (a & 6) == 6;
 }
 
-struct job {
+struct access_job {
 	const struct probe *probe;
 	unsigned char *at;
 };
 
-static void run_form(struct tracee *t)
+static void run_access(struct tracee *t)
 {
-	const struct job *job = t->arg;
+	const struct access_job *access_job = t->arg;
 
 	for (;;) {
 		*t->progress = 1;
-		job->probe->fn(job->at, 1);
+		access_job->probe->fn(access_job->at, 1);
 		*t->progress = 2;
 		tracee_sync();
 	}
 }
 
-FIXTURE_SETUP(form)
+FIXTURE_SETUP(access)
 {
-	if (!cpu_has(variant->form.needs))
+	if (!cpu_has(variant->access_insn.needs))
 		SKIP(return, "this CPU does not have it");
 	self->memory = shared_alloc(4096);
 }
 
-FIXTURE_TEARDOWN(form)
+FIXTURE_TEARDOWN(access)
 {
 	tracee_stop(&self->t);
 }
 
-TEST_F(form, traps_once_behind_it)
+TEST_F(access, traps_once_after_insn)
 {
-	const struct probe *probe = &variant->form.probe;
-	struct job job = { .probe = probe, .at = self->memory + 2048 };
+	const struct probe *probe = &variant->access_insn.probe;
+	struct access_job access_job = { .probe = probe, .at = self->memory + 2048 };
 	struct tracee *t = &self->t;
 	unsigned int i, last = probe->size - 1;
 	const struct {
 		const unsigned char *addr;
 		bool under;
 	} places[] = {
-		{ job.at, true },
-		{ job.at + last, true },
-		{ job.at - 1, false },
-		{ job.at + probe->size, false },
+		{ access_job.at, true },
+		{ access_job.at + last, true },
+		{ access_job.at - 1, false },
+		{ access_job.at + probe->size, false },
 	};
 
-	/* The harness of 6.1 goes on where the set-up has skipped */
+	/* The harness of 6.1 runs the test even if the setup has skipped it */
 	if (!self->memory)
 		return;
-	t->body = run_form;
-	t->arg = &job;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = run_access;
+	t->arg = &access_job;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
-		/* fxsave writes 512 bytes, of which the first are looked at */
+		/* fxsave writes 512 bytes, of which the first are checked */
 		if (probe->fn == fxsave_mem && i == 3)
 			continue;
 		ASSERT_EQ(0, tracee_arm(t, 0, BP_WRITE, 1, places[i].addr));
@@ -289,30 +288,30 @@ TEST_F(form, traps_once_behind_it)
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 
 		ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 1, places[i].addr));
-		if (places[i].under && (probe->store || variant->form.loads))
+		if (places[i].under && (probe->store || variant->access_insn.loads))
 			ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->next, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
 }
 
 /*
- * Accesses that cross a cache line or a page are two accesses for the memory,
- * and one instruction for the breakpoint: one trap, whichever half is watched.
+ * An access across a cache line or a page is split in memory, but is one access
+ * for the breakpoint: one trap, whichever half is watched.
  */
-FIXTURE(places) {
+FIXTURE(access_page) {
 	struct tracee t;
 };
 
-FIXTURE_SETUP(places)
+FIXTURE_SETUP(access_page)
 {
 }
 
-FIXTURE_TEARDOWN(places)
+FIXTURE_TEARDOWN(access_page)
 {
 	tracee_stop(&self->t);
 }
 
-TEST_F(places, across_a_line_or_a_page)
+TEST_F(access_page, across_line_or_page)
 {
 	unsigned char *memory = shared_alloc(2 * 4096);
 	static const unsigned int borders[] = { 2048, 4096 };
@@ -322,19 +321,18 @@ TEST_F(places, across_a_line_or_a_page)
 
 	for (i = 0; i < PROBE_ACCESSES; i++) {
 		const struct probe *probe = &probe_access[i];
-		struct job job = { .probe = probe };
+		struct access_job access_job = { .probe = probe };
 
 		if (probe->size == 1)
 			continue;
 		for (b = 0; b < ARRAY_SIZE(borders); b++) {
-			job.at = memory + borders[b] - probe->size / 2;
-			t->body = run_form;
-			t->arg = &job;
-			if (!start(_metadata, t, TRACEE_TRACEME))
-				return;
+			access_job.at = memory + borders[b] - probe->size / 2;
+			t->body = run_access;
+			t->arg = &access_job;
+			start_tracee(_metadata, t, TRACEE_TRACEME);
 			for (off = 0; off < (int)probe->size; off++) {
 				ASSERT_EQ(0, tracee_arm(t, 3, BP_RW, 1,
-							job.at + off));
+							access_job.at + off));
 				ASSERT_EQ(0, tracee_expect_hit(t, 8,
 							       probe->next, 1));
 				ASSERT_EQ(0, tracee_expect_sync(t, 2));
@@ -344,45 +342,44 @@ TEST_F(places, across_a_line_or_a_page)
 	}
 }
 
-struct touch {
+struct page_access {
 	unsigned char *page;
 	bool read_first;
 };
 
-static void touch_page(struct tracee *t)
+static void access_page_once(struct tracee *t)
 {
-	const struct touch *touch = t->arg;
+	const struct page_access *page_access = t->arg;
 
 	*t->progress = 1;
-	if (touch->read_first)
-		probe_load4(touch->page, 0);
+	if (page_access->read_first)
+		probe_load4(page_access->page, 0);
 	*t->progress = 2;
-	probe_store4(touch->page, 2);
+	probe_store4(page_access->page, 2);
 	*t->progress = 3;
-	probe_store4(touch->page, 3);
+	probe_store4(page_access->page, 3);
 	*t->progress = 4;
 	tracee_sync();
 }
 
 /*
- * The first touch of a page faults, and the instruction is made again: the
- * fault is no access, the retry is, once.  So it is where fork() has left a
- * page to be copied, and where a read has mapped the zero page before.
+ * The first access to a page faults, and the instruction is restarted: only the
+ * restarted access traps, once.  The same for a page that is copied on write
+ * after fork(), and for the zero page that a read has mapped.
  */
-static void first_touch(struct __test_metadata *_metadata, struct tracee *t,
-			bool read_first, bool touched_before_fork)
+static void first_access(struct __test_metadata *_metadata, struct tracee *t,
+			 bool read_first, bool touched_before_fork)
 {
 	unsigned char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct touch touch = { .page = page, .read_first = read_first };
+	struct page_access page_access = { .page = page, .read_first = read_first };
 
 	ASSERT_NE(-1, (long)page);
 	if (touched_before_fork)
 		page[0] = 1;
-	t->body = touch_page;
-	t->arg = &touch;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = access_page_once;
+	t->arg = &page_access;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_RW, 4, page));
 	if (read_first)
 		ASSERT_EQ(0, tracee_expect_hit(t, 4, probe_load4_next, 1));
@@ -391,35 +388,36 @@ static void first_touch(struct __test_metadata *_metadata, struct tracee *t,
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
 }
 
-TEST_F(places, fresh_page_written)
+TEST_F(access_page, new_page_written)
 {
-	first_touch(_metadata, &self->t, false, false);
+	first_access(_metadata, &self->t, false, false);
 }
 
-TEST_F(places, fresh_page_read_then_written)
+TEST_F(access_page, new_page_read_then_written)
 {
-	first_touch(_metadata, &self->t, true, false);
+	first_access(_metadata, &self->t, true, false);
 }
 
-TEST_F(places, page_copied_on_write_after_fork)
+TEST_F(access_page, page_copied_on_write_after_fork)
 {
-	first_touch(_metadata, &self->t, true, true);
+	first_access(_metadata, &self->t, true, true);
 }
 
-/* The watchpoint is on an address, not on memory: another mapping owes none */
-TEST_F(places, written_through_another_address)
+/*
+ * The watchpoint is on an address, not on memory: another mapping does not trap
+ */
+TEST_F(access_page, other_mapping_does_not_trap)
 {
 	unsigned char *page = shared_alloc(4096);
 	unsigned char *other = mremap(page, 0, 4096, MREMAP_MAYMOVE);
-	struct job job = { .probe = &probe_access[2], .at = other };
+	struct access_job access_job = { .probe = &probe_access[2], .at = other };
 	struct tracee *t = &self->t;
 
 	ASSERT_NE(-1, (long)other);
 	ASSERT_NE((long)page, (long)other);
-	t->body = run_form;
-	t->arg = &job;
-	if (!start(_metadata, t, TRACEE_TRACEME))
-		return;
+	t->body = run_access;
+	t->arg = &access_job;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, page));
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, other));

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who may have how many slots: four for each thread, shared by its tracer and
- * by perf, and no fewer after any of them has been given back.
+ * How slots are shared: each thread has four, used by its tracer and by perf,
+ * and all of them are free again after they were released.
  *
- * Nobody hands out registers in advance: the kernel keeps count
- * (__reserve_bp_slot() in kernel/events/hw_breakpoint.c).  Where it counts too
- * many, slots are gone until the next boot; where too few, a breakpoint is
- * accepted and never fires.  So what is accepted has to fire here, in every
- * division of the four and in both orders of opening, which decides what
- * physical register a slot gets (arch_install_hw_breakpoint()).
+ * Registers are not assigned in advance: the kernel counts (__reserve_bp_slot()
+ * in kernel/events/hw_breakpoint.c).  If it counts too many, slots are lost
+ * until the next boot; if too few, a breakpoint is accepted and never fires.
+ * So every accepted breakpoint must fire here, for every split of the four and
+ * both orders of opening, which determine the physical register of a slot
+ * (arch_install_hw_breakpoint()).
  *
- * Leaks are looked for from outside in perf_cpu_test.c: one that is charged
- * to a task that has gone is not seen by another task.
+ * For leaks see perf_cpu_test.c: a slot that is charged to a task that has
+ * exited is not visible to another task.
  */
 #include <pthread.h>
 
@@ -53,49 +53,49 @@ static bool no_slot(unsigned int word, pid_t pid)
 {
 	struct perf_event_attr attr = word_attr(word);
 
-	return perf_no_slot(&attr, pid, -1);
+	return perf_gets_enospc(&attr, pid, -1);
 }
 
-/* Both at once on one thread: slots 0 to split - 1 are the tracer's */
-FIXTURE(slots_split) {
+/* Both on one thread: slots 0 to split - 1 are the tracer's */
+FIXTURE(slot_split) {
 	struct tracee t;
 	int fd[DR_SLOTS];
 };
 
-FIXTURE_VARIANT(slots_split) {
+FIXTURE_VARIANT(slot_split) {
 	unsigned int split;
 	bool perf_first;
 };
 
-FIXTURE_VARIANT_ADD(slots_split, ptrace_0_perf_4) {
+FIXTURE_VARIANT_ADD(slot_split, ptrace_0_perf_4) {
 	.split = 0,
 };
 
-FIXTURE_VARIANT_ADD(slots_split, ptrace_1_perf_3) {
+FIXTURE_VARIANT_ADD(slot_split, ptrace_1_perf_3) {
 	.split = 1,
 };
 
-FIXTURE_VARIANT_ADD(slots_split, ptrace_2_perf_2) {
+FIXTURE_VARIANT_ADD(slot_split, ptrace_2_perf_2) {
 	.split = 2,
 };
 
-FIXTURE_VARIANT_ADD(slots_split, ptrace_3_perf_1) {
+FIXTURE_VARIANT_ADD(slot_split, ptrace_3_perf_1) {
 	.split = 3,
 };
 
-FIXTURE_VARIANT_ADD(slots_split, ptrace_4_perf_0) {
+FIXTURE_VARIANT_ADD(slot_split, ptrace_4_perf_0) {
 	.split = 4,
 };
 
-FIXTURE_VARIANT_ADD(slots_split, perf_3_ptrace_1) {
+FIXTURE_VARIANT_ADD(slot_split, perf_3_ptrace_1) {
 	.split = 1, .perf_first = true,
 };
 
-FIXTURE_VARIANT_ADD(slots_split, perf_2_ptrace_2) {
+FIXTURE_VARIANT_ADD(slot_split, perf_2_ptrace_2) {
 	.split = 2, .perf_first = true,
 };
 
-FIXTURE_VARIANT_ADD(slots_split, perf_1_ptrace_3) {
+FIXTURE_VARIANT_ADD(slot_split, perf_1_ptrace_3) {
 	.split = 3, .perf_first = true,
 };
 
@@ -121,18 +121,16 @@ static int split_open(struct tracee *t, unsigned int split, int *fd)
 	return 0;
 }
 
-FIXTURE_SETUP(slots_split)
+FIXTURE_SETUP(slot_split)
 {
 	unsigned int i;
 
 	for (i = 0; i < DR_SLOTS; i++)
 		self->fd[i] = -1;
-	if (!perf_usable(_metadata))
-		return;
+	skip_if_perf_refused(_metadata);
 	words = shared_alloc(DR_SLOTS * sizeof(*words));
 	self->t.body = store_words;
-	if (!start(_metadata, &self->t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 	if (variant->perf_first)
 		ASSERT_EQ(0, split_open(&self->t, variant->split, self->fd));
 	ASSERT_EQ(0, split_arm(&self->t, variant->split));
@@ -140,7 +138,7 @@ FIXTURE_SETUP(slots_split)
 		ASSERT_EQ(0, split_open(&self->t, variant->split, self->fd));
 }
 
-FIXTURE_TEARDOWN(slots_split)
+FIXTURE_TEARDOWN(slot_split)
 {
 	unsigned int i;
 
@@ -150,7 +148,7 @@ FIXTURE_TEARDOWN(slots_split)
 	tracee_stop(&self->t);
 }
 
-/* What the armed slots owe for one round: a stop or a count for each word */
+/* One round of the armed slots: a stop or a count for each word */
 static int split_round(struct tracee *t, unsigned int split, const int *fd,
 		       const void *ip, unsigned int round)
 {
@@ -172,10 +170,10 @@ static int split_round(struct tracee *t, unsigned int split, const int *fd,
 }
 
 /*
- * Each fires where it is to, and the tracer sees its own number in DR6,
- * whichever register the slot got (ptrace_triggered()).
+ * Each fires, and the tracer sees its own slot number in DR6, whichever
+ * register the slot has got (ptrace_triggered()).
  */
-TEST_F(slots_split, all_fire)
+TEST_F(slot_split, all_fire)
 {
 	ASSERT_EQ(0, split_round(&self->t, variant->split, self->fd,
 				 probe_store4_next, 0));
@@ -184,14 +182,14 @@ TEST_F(slots_split, all_fire)
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 }
 
-/* A fifth is refused to either, and the four do not mind */
-TEST_F(slots_split, fifth_is_refused)
+/* A fifth is refused to both, and the four are not affected */
+TEST_F(slot_split, fifth_refused)
 {
 	unsigned long dr7, after;
 	unsigned int i;
 
 	ASSERT_EQ(0, tracee_peek(&self->t, 7, &dr7));
-	tracee_waits_for_slots = false;
+	tracee_retries_enospc = false;
 	for (i = 0; i < 10; i++) {
 		ASSERT_TRUE(no_slot(0, self->t.tid));
 		if (variant->split < DR_SLOTS)
@@ -199,7 +197,7 @@ TEST_F(slots_split, fifth_is_refused)
 				  tracee_arm(&self->t, variant->split, BP_RW, 4,
 					     words));
 	}
-	tracee_waits_for_slots = true;
+	tracee_retries_enospc = true;
 	ASSERT_EQ(0, tracee_peek(&self->t, 7, &after));
 	ASSERT_EQ(dr7, after);
 	ASSERT_EQ(0, split_round(&self->t, variant->split, self->fd,
@@ -210,10 +208,10 @@ TEST_F(slots_split, fifth_is_refused)
 }
 
 /*
- * The tracer's slots stay its own while disabled (thread->ptrace_bps keeps
- * them): what it had it can enable again, whoever asks for more meanwhile.
+ * The tracer's slots stay reserved while disabled (thread->ptrace_bps keeps
+ * them): it can enable them again even if others have asked for more meanwhile.
  */
-TEST_F(slots_split, disabled_slots_are_kept)
+TEST_F(slot_split, disabled_slots_stay_reserved)
 {
 	unsigned int i, j;
 
@@ -229,8 +227,8 @@ TEST_F(slots_split, disabled_slots_are_kept)
 				 probe_store4_next, 0));
 }
 
-/* What perf closes, perf can have again, and so can the tracer */
-TEST_F(slots_split, closed_slots_are_free)
+/* What perf closes is free for perf, and for the tracer */
+TEST_F(slot_split, closed_slots_free)
 {
 	unsigned int i, j;
 
@@ -254,44 +252,42 @@ TEST_F(slots_split, closed_slots_are_free)
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 }
 
-/* perf and a tracer on the same address of the same thread: both are told */
-FIXTURE(slots_shared) {
+/* perf and a tracer on the same address of the same thread: both get the hit */
+FIXTURE(slot_shared) {
 	struct tracee t;
 	int fd;
 };
 
-FIXTURE_VARIANT(slots_shared) {
+FIXTURE_VARIANT(slot_shared) {
 	bool perf_first;
 };
 
-FIXTURE_VARIANT_ADD(slots_shared, ptrace_first) {
+FIXTURE_VARIANT_ADD(slot_shared, ptrace_first) {
 	.perf_first = false,
 };
 
-FIXTURE_VARIANT_ADD(slots_shared, perf_first) {
+FIXTURE_VARIANT_ADD(slot_shared, perf_first) {
 	.perf_first = true,
 };
 
-FIXTURE_SETUP(slots_shared)
+FIXTURE_SETUP(slot_shared)
 {
 	self->fd = -1;
-	if (!perf_usable(_metadata))
-		return;
+	skip_if_perf_refused(_metadata);
 	words = shared_alloc(DR_SLOTS * sizeof(*words));
 	self->t.body = store_words;
-	if (!start(_metadata, &self->t, TRACEE_TRACEME))
-		return;
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 
-FIXTURE_TEARDOWN(slots_shared)
+FIXTURE_TEARDOWN(slot_shared)
 {
 	if (self->fd >= 0)
 		close(self->fd);
 	tracee_stop(&self->t);
 }
 
-/* One hit of two registers: DR6 has both bits, and one is the tracer's */
-TEST_F(slots_shared, watchpoint)
+/* One hit of two registers: DR6 has both bits, of which one is the tracer's */
+TEST_F(slot_shared, watchpoint)
 {
 	if (variant->perf_first)
 		self->fd = open_word(1, self->t.tid);
@@ -309,8 +305,8 @@ TEST_F(slots_shared, watchpoint)
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 }
 
-/* And once for each, not again when the instruction goes on (RF) */
-TEST_F(slots_shared, execute)
+/* And once for each, not again when the instruction is resumed (RF) */
+TEST_F(slot_shared, execute)
 {
 	struct perf_event_attr attr;
 	unsigned int i;
@@ -332,8 +328,8 @@ TEST_F(slots_shared, execute)
 	ASSERT_EQ(4, perf_count(self->fd));
 }
 
-/* perf alone: the tracee of someone does not stop for it */
-TEST_F(slots_shared, only_perf)
+/* perf only: the tracee does not stop for it */
+TEST_F(slot_shared, perf_only)
 {
 	unsigned long dr6;
 
@@ -345,25 +341,24 @@ TEST_F(slots_shared, only_perf)
 	ASSERT_EQ(DR6_NONE, dr6);
 }
 
-/* perf alone, on the calling thread, for any CPU and for single ones */
-FIXTURE(slots_perf) {
+/* perf only, on the calling thread, for any CPU and for single ones */
+FIXTURE(slot_perf) {
 	struct perf_event_attr attr;
 };
 
-FIXTURE_SETUP(slots_perf)
+FIXTURE_SETUP(slot_perf)
 {
-	if (!perf_usable(_metadata))
-		return;
+	skip_if_perf_refused(_metadata);
 	words = shared_alloc(DR_SLOTS * sizeof(*words));
 	self->attr = perf_attr(HW_BREAKPOINT_W, words, 4);
 }
 
-FIXTURE_TEARDOWN(slots_perf)
+FIXTURE_TEARDOWN(slot_perf)
 {
 }
 
-/* All types draw from the same four (x86 has but one kind of register) */
-TEST_F(slots_perf, four_of_any_type)
+/* All types share the same four (x86 has only one kind of register) */
+TEST_F(slot_perf, four_of_any_type)
 {
 	unsigned int mix, i, len = PERF_EXECUTE_LEN;
 	int fd[DR_SLOTS];
@@ -381,16 +376,16 @@ TEST_F(slots_perf, four_of_any_type)
 				TH_LOG("mix %#x, event %u", mix, i);
 			}
 		}
-		ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
+		ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1));
 		self->attr = perf_attr(HW_BREAKPOINT_X, probe_target(0), len);
-		ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
+		ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1));
 
 		for (i = 0; i < DR_SLOTS; i++) {
-			probe_visit(i, (unsigned long *)&words[i], i);
+			probe_call_target(i, (unsigned long *)&words[i], i);
 			probe_store4(&words[i], i);
 		}
 		for (i = 0; i < DR_SLOTS; i++) {
-			/* A visit stores too: a long, at words[i] */
+			/* The call stores as well: a long, at words[i] */
 			unsigned int hits = mix & (1U << i) ? 1 :
 				2 + (i && sizeof(long) == 8);
 
@@ -403,7 +398,7 @@ TEST_F(slots_perf, four_of_any_type)
 }
 
 /* Disabled events keep their slots */
-TEST_F(slots_perf, disabled_events_count)
+TEST_F(slot_perf, disabled_events_keep_slots)
 {
 	int fd[DR_SLOTS], i;
 
@@ -412,7 +407,7 @@ TEST_F(slots_perf, disabled_events_count)
 		fd[i] = perf_try(&self->attr, 0, -1);
 		ASSERT_LE(0, fd[i]);
 	}
-	ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
+	ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1));
 	for (i = 0; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, ioctl(fd[i], PERF_EVENT_IOC_ENABLE, 0)) {
 			TH_LOG("slot %u", i);
@@ -424,10 +419,10 @@ TEST_F(slots_perf, disabled_events_count)
 }
 
 /*
- * What is refused gives back what it took on the way: the slot is reserved
- * before the attributes are looked at (register_perf_hw_breakpoint()).
+ * A refused event releases what was reserved for it: the slot is reserved
+ * before the attributes are checked (register_perf_hw_breakpoint()).
  */
-TEST_F(slots_perf, refusals_take_none)
+TEST_F(slot_perf, refused_event_takes_no_slot)
 {
 	struct perf_event_attr bad;
 	int fd[DR_SLOTS], i;
@@ -449,7 +444,7 @@ TEST_F(slots_perf, refusals_take_none)
 		ASSERT_LE(0, fd[i]);
 	}
 	for (i = 0; i < 20; i++) {
-		ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1)) {
+		ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1)) {
 			TH_LOG("number %u", i);
 		}
 	}
@@ -457,7 +452,7 @@ TEST_F(slots_perf, refusals_take_none)
 		close(fd[i]);
 }
 
-TEST_F(slots_perf, closed_slots_are_free)
+TEST_F(slot_perf, closed_slots_free)
 {
 	int fd[DR_SLOTS], i;
 
@@ -471,7 +466,7 @@ TEST_F(slots_perf, closed_slots_are_free)
 		*this = perf_try(&self->attr, 0, -1);
 		ASSERT_LE(0, *this);
 	}
-	ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
+	ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1));
 	probe_store4(words, 0);
 	for (i = 0; i < DR_SLOTS; i++)
 		EXPECT_EQ(1, perf_count(fd[i]));
@@ -486,13 +481,13 @@ static void *opens_four(void *arg)
 		fd[i] = perf_try(arg, 0, -1);
 	for (i = 0; i < DR_SLOTS; i++)
 		n += fd[i] >= 0;
-	n += perf_no_slot(arg, 0, -1) ? 0 : 100;
-	/* Left open: the thread is gone when they are closed */
+	n += perf_gets_enospc(arg, 0, -1) ? 0 : 100;
+	/* Left open: the thread has exited when they are closed */
 	return (void *)n;
 }
 
-/* Each thread has four of its own, and they are its own */
-TEST_F(slots_perf, threads_have_their_own)
+/* Each thread has four slots of its own */
+TEST_F(slot_perf, each_thread_has_four)
 {
 	pthread_t thread[8];
 	int fd[DR_SLOTS], i;
@@ -511,15 +506,15 @@ TEST_F(slots_perf, threads_have_their_own)
 		ASSERT_EQ(0, pthread_join(thread[i], &n));
 		EXPECT_EQ(DR_SLOTS, (unsigned long)n);
 	}
-	ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
+	ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1));
 }
 
 /*
  * Events bound to a CPU share its four with those for any CPU: the kernel
- * counts them apart, in three ways (toggle_bp_slot(), and before 6.1
+ * counts them separately, in three ways (toggle_bp_slot(), and before 6.1
  * task_bp_pinned()).
  */
-TEST_F(slots_perf, on_single_cpus)
+TEST_F(slot_perf, bound_to_cpus)
 {
 	int cpus[2], n, fd[2 * DR_SLOTS], open, any, i, j, round;
 	unsigned int want[2 * DR_SLOTS];
@@ -552,10 +547,10 @@ TEST_F(slots_perf, on_single_cpus)
 			ASSERT_LE(0, fd[open++]);
 		}
 
-		ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
+		ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1));
 		for (j = 0; j < n; j++) {
-			ASSERT_TRUE(perf_no_slot(&self->attr, 0,
-						 cpus[j]));
+			ASSERT_TRUE(perf_gets_enospc(&self->attr, 0,
+						     cpus[j]));
 			ASSERT_EQ(0, pin_to_cpu(0, cpus[j]));
 			probe_store4(words, 0);
 		}
@@ -568,19 +563,19 @@ TEST_F(slots_perf, on_single_cpus)
 	}
 }
 
-/* Taken on one CPU, they are free on the other, but not for any CPU */
-TEST_F(slots_perf, cpus_have_their_own)
+/* Used on one CPU, they are free on the other, but not for any CPU */
+TEST_F(slot_perf, each_cpu_has_four)
 {
 	int cpus[2], fd[DR_SLOTS], i;
 
 	if (allowed_cpus(cpus, 2) < 2)
-		SKIP(return, "only one CPU may be used");
+		SKIP(return, "one CPU only");
 	for (i = 0; i < DR_SLOTS; i++) {
 		fd[i] = perf_try(&self->attr, 0, cpus[0]);
 		ASSERT_LE(0, fd[i]);
 	}
-	ASSERT_TRUE(perf_no_slot(&self->attr, 0, cpus[0]));
-	ASSERT_TRUE(perf_no_slot(&self->attr, 0, -1));
+	ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, cpus[0]));
+	ASSERT_TRUE(perf_gets_enospc(&self->attr, 0, -1));
 	ASSERT_EQ(0, perf_try_close(&self->attr, 0, cpus[1]));
 	close(fd[2]);
 	ASSERT_EQ(0, perf_try_close(&self->attr, 0, -1));
@@ -590,14 +585,14 @@ static void inherit_four(void *arg)
 {
 	struct perf_event_attr attr = *(struct perf_event_attr *)arg;
 
-	/* All four are taken by what was inherited, though never opened here */
-	if (!perf_no_slot(&attr, 0, -1))
+	/* All four are used by inherited events, though none was opened here */
+	if (!perf_gets_enospc(&attr, 0, -1))
 		_exit(1);
 }
 
-TEST_F(slots_perf, inherited_events_count)
+TEST_F(slot_perf, inherited_events_use_slots)
 {
-	struct held child;
+	struct waiting_child child;
 	int fd[DR_SLOTS], i;
 
 	self->attr.inherit = 1;
@@ -605,8 +600,8 @@ TEST_F(slots_perf, inherited_events_count)
 		fd[i] = perf_try(&self->attr, 0, -1);
 		ASSERT_LE(0, fd[i]);
 	}
-	ASSERT_EQ(0, held_start(&child, inherit_four, &self->attr));
-	ASSERT_EQ(0, held_release(&child));
+	ASSERT_EQ(0, child_start(&child, inherit_four, &self->attr));
+	ASSERT_EQ(0, child_release(&child));
 	for (i = 0; i < DR_SLOTS; i++)
 		close(fd[i]);
 	for (i = 0; i < DR_SLOTS; i++) {

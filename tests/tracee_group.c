@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Several tracees at once: see crew.h.
+ * Several tracees at once: see tracee_group.h.
  */
 #include <errno.h>
 #include <limits.h>
@@ -13,11 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "crew.h"
+#include "tracee_group.h"
 #include "firing.h"
 #include "probes.h"
 
-/* A round; what comes after the first five is not owed a trap */
+/* The accesses of a round; only the first five are expected to trap */
 enum {
 	OWN_TARGET, OTHER_TARGET, OWN_WRITTEN, OWN_READ, OWN_READ_STORE,
 	NEXT_TARGET, NEXT_WRITTEN, NEXT_READ, STEPS
@@ -28,33 +28,33 @@ static unsigned int second_target(unsigned int nr)
 	return (nr + PROBE_TARGETS / 2) % PROBE_TARGETS;
 }
 
-/* Who was the last armed thread on each CPU; shared by all crews */
+/* The last armed thread on each CPU; shared by all groups */
 static pid_t *last_armed;
 
 /**
- * crew_areas() - the memory of a crew
+ * group_areas() - allocate the memory of a group
  *
- * Crews whose switches are to be counted as one come from a process that has
- * called this before it forked.
+ * Groups whose context switches are counted together are forked by a process
+ * that has called this before.
  *
- * Return: CREW_MAX areas, shared over fork().
+ * Return: GROUP_MAX areas, shared with children.
  */
-struct crew_area *crew_areas(void)
+struct group_area *group_areas(void)
 {
 	if (!last_armed)
 		last_armed = shared_alloc(CPU_SETSIZE * sizeof(*last_armed));
-	return shared_alloc(CREW_MAX * sizeof(struct crew_area));
+	return shared_alloc(GROUP_MAX * sizeof(struct group_area));
 }
 
 /**
- * crew_switched() - called by an armed thread: has another been here since?
+ * group_switched_from() - detect a context switch; called by an armed thread
  * @tid: its thread id
  * @cpu: the CPU that it is on
  *
- * Return: the last armed thread that called this on @cpu, where it was another;
+ * Return: the last armed thread that called this on @cpu if it was another one;
  * otherwise 0.
  */
-pid_t crew_switched(pid_t tid, int cpu)
+pid_t group_switched_from(pid_t tid, int cpu)
 {
 	pid_t last;
 
@@ -64,37 +64,37 @@ pid_t crew_switched(pid_t tid, int cpu)
 	return last == tid ? 0 : last;
 }
 
-/* An armed member is about to make an access: has it just come in? */
-static void come_in(struct crew_area *own, pid_t tid, int cpu)
+/* An armed tracee is about to make an access: has there been a switch? */
+static void note_switch(struct group_area *own, pid_t tid, int cpu)
 {
-	pid_t from = crew_switched(tid, cpu);
+	pid_t switched_from = group_switched_from(tid, cpu);
 	struct timespec now;
 
-	if (!from)
+	if (!switched_from)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	own->switches++;
-	own->since = now.tv_sec * 1000000000ULL + now.tv_nsec;
-	own->from = from;
+	own->switched_at = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	own->switched_from = switched_from;
 }
 
 /**
- * crew_access() - make one access
- * @m: whose
- * @step: which, from 0; access number 1 + @step of the ledger
+ * group_access() - make one access
+ * @m: the tracee
+ * @step: number of the access, from 0; its progress is 1 + @step
  */
-void crew_access(const struct crew_member *m, unsigned long step)
+void group_access(const struct group_tracee *m, unsigned long step)
 {
-	struct crew_area *own = &m->area[m->nr];
+	struct group_area *own = &m->area[m->nr];
 	unsigned int next_nr = (m->nr + 1) % m->of;
-	struct crew_area *next = &m->area[next_nr];
+	struct group_area *next = &m->area[next_nr];
 
 	switch (step % STEPS) {
 	case OWN_TARGET:
-		probe_visit(m->nr, &own->sink, step);
+		probe_call_target(m->nr, &own->sink, step);
 		break;
 	case OTHER_TARGET:
-		probe_visit(second_target(m->nr), &own->sink, step);
+		probe_call_target(second_target(m->nr), &own->sink, step);
 		break;
 	case OWN_WRITTEN:
 		probe_store4(&own->written, step);
@@ -106,8 +106,11 @@ void crew_access(const struct crew_member *m, unsigned long step)
 		probe_store4(&own->read, step);
 		break;
 	case NEXT_TARGET:
-		/* Alone, the next is itself: then a target nobody watches */
-		probe_visit(m->of > 1 ? next_nr : m->nr + 1, &own->sink, step);
+		/*
+		 * A single tracee has no next one: use a target that is not
+		 * watched
+		 */
+		probe_call_target(m->of > 1 ? next_nr : m->nr + 1, &own->sink, step);
 		break;
 	case NEXT_WRITTEN:
 		if (m->of > 1)
@@ -120,8 +123,8 @@ void crew_access(const struct crew_member *m, unsigned long step)
 	}
 }
 
-static bool is_owed(const struct crew_member *m, unsigned long step,
-		    struct trap *trap)
+static bool next_expected(const struct group_tracee *m, unsigned long step,
+			  struct trap *trap)
 {
 	unsigned int what = step % STEPS;
 	unsigned int nth = what == OWN_READ_STORE ? OWN_READ : what;
@@ -145,44 +148,44 @@ static bool is_owed(const struct crew_member *m, unsigned long step,
 	return true;
 }
 
-/* Wait for one's turn, and pass it on; the bitset wakes the next one only */
-static void baton_wait(int *baton, int nr)
+/* Wait for the token, and pass it on; the bitset wakes only the next one */
+static void token_wait(int *token, int nr)
 {
 	int now;
 
-	while ((now = __atomic_load_n(baton, __ATOMIC_ACQUIRE)) != nr)
-		syscall(SYS_futex, baton, FUTEX_WAIT_BITSET, now, NULL, NULL,
+	while ((now = __atomic_load_n(token, __ATOMIC_ACQUIRE)) != nr)
+		syscall(SYS_futex, token, FUTEX_WAIT_BITSET, now, NULL, NULL,
 			1U << nr % 32);
 }
 
-static void baton_pass(int *baton, int nr)
+static void token_pass(int *token, int nr)
 {
-	__atomic_store_n(baton, nr, __ATOMIC_RELEASE);
-	syscall(SYS_futex, baton, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL,
+	__atomic_store_n(token, nr, __ATOMIC_RELEASE);
+	syscall(SYS_futex, token, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL,
 		1U << nr % 32);
 }
 
-static void play(struct tracee *t)
+static void run_rounds(struct tracee *t)
 {
-	struct crew_member *m = t->arg;
-	int *baton = &m->area[0].baton;
+	struct group_tracee *m = t->arg;
+	int *token = &m->area[0].token;
 	unsigned long step, end = (unsigned long)m->rounds * STEPS;
 	int cpus[64], n = allowed_cpus(cpus, 64);
-	struct crew_area *own = &m->area[m->nr];
+	struct group_area *own = &m->area[m->nr];
 
 	for (step = 0; step < end; step++) {
-		if (m->pace == CREW_BATON)
-			baton_wait(baton, m->nr);
+		if (m->pace == PACE_TOKEN)
+			token_wait(token, m->nr);
 		*t->progress = 1 + step;
 		*t->cpu = sched_getcpu();
 		if (m->armed)
-			come_in(own, t->tid, *t->cpu);
-		crew_access(m, step);
-		if (m->pace == CREW_BATON)
-			baton_pass(baton, (m->nr + 1) % m->of);
-		else if (m->pace == CREW_YIELD)
+			note_switch(own, t->tid, *t->cpu);
+		group_access(m, step);
+		if (m->pace == PACE_TOKEN)
+			token_pass(token, (m->nr + 1) % m->of);
+		else if (m->pace == PACE_YIELD)
 			sched_yield();
-		else if (m->pace == CREW_MOVE &&
+		else if (m->pace == PACE_MOVE &&
 			 !pin_to_cpu(0, cpus[(m->nr + step) % n]))
 			own->moves++;
 	}
@@ -192,30 +195,30 @@ static void describe_step(struct tracee *t, unsigned long n, char *buf,
 			  size_t size)
 {
 	static const char * const names[] = {
-		"visits its first target", "visits its second target",
+		"calls its first target", "calls its second target",
 		"stores to its write watchpoint",
 		"loads from its rw watchpoint", "stores to its rw watchpoint",
-		"visits another's target", "stores to another's watchpoint",
+		"calls another's target", "stores to another's watchpoint",
 		"loads from another's watchpoint",
 	};
-	struct crew_member *m = t->arg;
+	struct group_tracee *m = t->arg;
 
-	snprintf(buf, size, "%s member %u of %u %s",
+	snprintf(buf, size, "%s tracee %u of %u %s",
 		 m->armed ? "armed" : "unarmed", m->nr, m->of,
 		 n ? names[(n - 1) % STEPS] : "has not begun");
 }
 
 /**
- * crew_arm() - arm the slots of a member
- * @t: stopped tracee; arg is the member
+ * group_arm() - arm the slots of a tracee
+ * @t: stopped tracee; arg is its struct group_tracee
  *
- * Which slot has which address is turned round by the member's number.
+ * The assignment of addresses to slots is rotated by the tracee's number.
  *
- * Return: 0, or a negative errno.
+ * Return: 0 or a negative errno.
  */
-int crew_arm(struct tracee *t)
+int group_arm(struct tracee *t)
 {
-	const struct crew_member *m = t->arg;
+	const struct group_tracee *m = t->arg;
 	const struct {
 		enum bp_type type;
 		unsigned int len;
@@ -232,38 +235,38 @@ int crew_arm(struct tracee *t)
 	for (i = 0; i < DR_SLOTS - m->spare && !err; i++)
 		err = tracee_arm(t, (i + m->nr) % DR_SLOTS, want[i].type,
 				 want[i].len, want[i].addr);
-	/* Not at the first trap: the others might wait for it in vain */
+	/* Not at the first trap: the others may be waiting for this one */
 	if (!err && tracee_on_dead_type && firing_dead(BY_PTRACE, NEEDS_ALL))
 		tracee_on_dead_type();
 	return err;
 }
 
 /**
- * crew_start() - start and arm a member
+ * group_start() - start and arm a tracee
  * @t: filled in
  * @m: filled in by the caller
  * @how: as for tracee_start()
  *
  * Return: as for tracee_start() and tracee_arm().
  */
-int crew_start(struct tracee *t, struct crew_member *m, enum tracee_how how)
+int group_start(struct tracee *t, struct group_tracee *m, enum tracee_how how)
 {
 	int err;
 
-	t->body = play;
+	t->body = run_rounds;
 	t->arg = m;
 	t->id = m->nr;
 	t->describe = describe_step;
 	err = tracee_start(t, how);
 	if (!err && m->armed)
-		err = crew_arm(t);
+		err = group_arm(t);
 	return err;
 }
 
 /* To the next of the CPUs that the tracer may use */
-static void move_member(struct tracee *t)
+static void move_tracee(struct tracee *t)
 {
-	struct crew_member *m = t->arg;
+	struct group_tracee *m = t->arg;
 	static int cpus[64], n;
 
 	if (!n)
@@ -273,16 +276,16 @@ static void move_member(struct tracee *t)
 }
 
 /**
- * crew_event() - give one event to the ledger it belongs to, and go on
- * @t: the member's tracee
+ * group_event() - check an event against the expected one, and continue
+ * @t: the tracee
  * @s: its event
  *
- * Return: 0; 1 after a report, or a negative errno, where it was not what
- * the member owes.
+ * Return: 0; 1 after a report, or a negative errno, if it was not the expected
+ * event.
  */
-int crew_event(struct tracee *t, const struct stop *s)
+int group_event(struct tracee *t, const struct stop *s)
 {
-	struct crew_member *m = t->arg;
+	struct group_tracee *m = t->arg;
 	unsigned long end = (unsigned long)m->rounds * STEPS;
 	struct trap trap = { 0 };
 	int err;
@@ -291,7 +294,7 @@ int crew_event(struct tracee *t, const struct stop *s)
 	    (WSTOPSIG(s->status) == SIGSTOP || WSTOPSIG(s->status) == SIGCONT ||
 	     s->status >> 16 == PTRACE_EVENT_STOP))
 		return tracee_cont(t);
-	while (m->step < end && !is_owed(m, m->step, &trap))
+	while (m->step < end && !next_expected(m, m->step, &trap))
 		m->step++;
 	if (m->step == end)
 		return tracee_check_exit(t, s);
@@ -299,19 +302,19 @@ int crew_event(struct tracee *t, const struct stop *s)
 	m->step++;
 	err = tracee_check_trap(t, s, &trap);
 	if (!err && m->moved)
-		move_member(t);
+		move_tracee(t);
 	return err ?: tracee_cont(t);
 }
 
 /**
- * crew_run() - run stopped members to their exits
- * @set: their tracees
+ * group_run() - run stopped tracees until they exit
+ * @set: the tracees
  * @n: how many
  *
- * Return: 0; 1 after a report, or a negative errno, at the first event that
- * nobody owes.
+ * Return: 0; 1 after a report, or a negative errno, at the first event that was
+ * not expected.
  */
-int crew_run(struct tracee *set, unsigned int n)
+int group_run(struct tracee *set, unsigned int n)
 {
 	unsigned int i, left = n;
 	struct tracee *t;
@@ -327,7 +330,7 @@ int crew_run(struct tracee *set, unsigned int n)
 		t = tracee_wait_any(set, n, &s);
 		if (!t)
 			return 1;
-		err = crew_event(t, &s);
+		err = group_event(t, &s);
 		if (err)
 			return err;
 		if (t->tid < 0)
@@ -336,13 +339,13 @@ int crew_run(struct tracee *set, unsigned int n)
 	return 0;
 }
 
-/* Ends of the two pipes that let processes begin together */
+/* Ends of the two pipes that let processes start together */
 static int ready_fd = -1, go_fd = -1;
 
 /**
- * crew_ready() - called in crew_side_by_side(): wait until all are ready
+ * side_by_side_ready() - called in run_side_by_side(): wait until all are ready
  */
-void crew_ready(void)
+void side_by_side_ready(void)
 {
 	char c = 0;
 
@@ -356,19 +359,19 @@ void crew_ready(void)
 }
 
 /**
- * crew_side_by_side() - several processes that begin together
- * @n: how many, at most CREW_MAX
- * @run: what each does; it gets a number below @n and @arg, and calls
- *	crew_ready() once it is set up
+ * run_side_by_side() - run several processes that start together
+ * @n: how many, at most GROUP_MAX
+ * @run: called in each with a number below @n and @arg; must call
+ *	side_by_side_ready() once it is set up
  * @arg: for @run
  *
- * Return: how many failed: returned anything but 0, or died.
+ * Return: how many have failed: returned anything but 0, or died.
  */
-int crew_side_by_side(unsigned int n, int (*run)(unsigned int nr, void *arg),
-		      void *arg)
+int run_side_by_side(unsigned int n, int (*run)(unsigned int nr, void *arg),
+		     void *arg)
 {
 	int ready[2], go[2], status, failed = 0;
-	pid_t pids[CREW_MAX];
+	pid_t pids[GROUP_MAX];
 	unsigned int i, forked;
 	char c;
 
@@ -393,7 +396,7 @@ int crew_side_by_side(unsigned int n, int (*run)(unsigned int nr, void *arg),
 	}
 	close(ready[1]);
 	close(go[0]);
-	/* Ready or dead: the end of the pipe comes when all are one of them */
+	/* The pipe ends when each of them is ready or has died */
 	for (i = 0; i < forked && read(ready[0], &c, 1) == 1; i++)
 		;
 	close(ready[0]);

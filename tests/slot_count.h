@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Slots that have been lost, as told from slots that others have.
+ */
+#ifndef HW_BREAKPOINT_SLOT_COUNT_H
+#define HW_BREAKPOINT_SLOT_COUNT_H
+
+int cpu_slots_take(int cpu, int *fd, int n);
+int all_slots_free(const int *cpus, int n);
+
+#endif /* HW_BREAKPOINT_SLOT_COUNT_H */

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Changes to the machine that must be undone whatever happens to the test: see
+ * undo.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tracee.h"
+#include "undo.h"
+
+/**
+ * undo_on_exit() - undo a change to the machine even if the caller is killed
+ * @fd: to be closed by the caller to undo the change; any exit closes it as
+ *	well
+ * @undo: called then, in a separate process
+ * @arg: for @undo
+ *
+ * Return: the process, to be waited for after @fd was closed; -1 on failure.
+ */
+pid_t undo_on_exit(int *fd, void (*undo)(const void *arg), const void *arg)
+{
+	int ends[2];
+	pid_t pid;
+	char c;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		/* Outlive the test, and out of reach of its signals */
+		prctl(PR_SET_PDEATHSIG, 0);
+		setsid();
+		close(ends[1]);
+		while (read(ends[0], &c, 1) > 0)
+			;
+		undo(arg);
+		_exit(0);
+	}
+	close(ends[0]);
+	*fd = ends[1];
+	return pid;
+}
+
+/**
+ * write_file() - write a line to an existing file of the kernel
+ * @path: the file
+ * @text: the line
+ *
+ * Return: 0 or a negative errno.
+ */
+int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* Busy until the last of its processes has been reaped */
+static void remove_cgroup(const char *dir)
+{
+	int i;
+
+	for (i = 0; i < 100000 && rmdir(dir) && errno == EBUSY; i++)
+		sched_yield();
+}
+
+/**
+ * remove_freezer() - thaw the cgroup, and remove it once it is empty
+ * @arg: a struct freezer; for undo_on_exit()
+ */
+void remove_freezer(const void *arg)
+{
+	const struct freezer *f = arg;
+
+	write_file(f->state, f->thaw);
+	remove_cgroup(f->dir);
+}
+
+/**
+ * make_freezer() - create a cgroup that can be frozen
+ * @f: filled in
+ *
+ * Return: false if that is not permitted or not supported.
+ */
+bool make_freezer(struct freezer *f)
+{
+	enum { FREEZERS = 3 };
+	static const struct {
+		const char *root, *state, *freeze, *thaw;
+	} kinds[FREEZERS] = {
+		{ "/sys/fs/cgroup", "cgroup.freeze", "1", "0" },
+		{ "/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0" },
+		{ "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN",
+		  "THAWED" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < FREEZERS; i++) {
+		snprintf(f->dir, sizeof(f->dir), "%s/hw_breakpoint.%d",
+			 kinds[i].root, getpid());
+		snprintf(f->procs, sizeof(f->procs), "%s/cgroup.procs", f->dir);
+		snprintf(f->state, sizeof(f->state), "%s/%s", f->dir,
+			 kinds[i].state);
+		f->freeze = kinds[i].freeze;
+		f->thaw = kinds[i].thaw;
+		if (mkdir(f->dir, 0700))
+			continue;
+		if (!access(f->state, W_OK) && !access(f->procs, W_OK))
+			return true;
+		rmdir(f->dir);
+	}
+	return false;
+}
+
+/**
+ * remove_cpuset() - remove the cgroup once it is empty
+ * @arg: a struct cpuset; for undo_on_exit()
+ */
+void remove_cpuset(const void *arg)
+{
+	const struct cpuset *c = arg;
+
+	remove_cgroup(c->dir);
+}
+
+/**
+ * make_cpuset() - create a cgroup that restricts its processes to some CPUs
+ * @c: filled in
+ *
+ * Return: false if that is not permitted or not supported.
+ */
+bool make_cpuset(struct cpuset *c)
+{
+	enum { CPUSETS = 3 };
+	static const char * const roots[CPUSETS] = {
+		"/sys/fs/cgroup", "/sys/fs/cgroup/unified",
+		"/sys/fs/cgroup/cpuset",
+	};
+	char mems[200];
+	unsigned int i;
+
+	for (i = 0; i < CPUSETS; i++) {
+		snprintf(c->dir, sizeof(c->dir), "%s/hw_breakpoint.cpuset.%d",
+			 roots[i], getpid());
+		snprintf(c->procs, sizeof(c->procs), "%s/cgroup.procs", c->dir);
+		snprintf(c->cpus, sizeof(c->cpus), "%s/cpuset.cpus", c->dir);
+		snprintf(mems, sizeof(mems), "%s/cpuset.mems", c->dir);
+		if (mkdir(c->dir, 0700))
+			continue;
+		/*
+		 * With version 1 a cpuset without memory nodes cannot have
+		 * tasks
+		 */
+		if (!access(c->cpus, W_OK) && !access(c->procs, W_OK) &&
+		    !write_file(mems, "0"))
+			return true;
+		rmdir(c->dir);
+	}
+	return false;
+}
+
+/**
+ * take_cpu_online() - bring a CPU online again, with retries
+ * @arg: a struct hotplug; for undo_on_exit()
+ */
+void take_cpu_online(const void *arg)
+{
+	const struct hotplug *h = arg;
+	int i;
+
+	/* EBUSY is temporary */
+	for (i = 0; i < 1000 && write_file(h->path, "1"); i++)
+		sched_yield();
+}
+
+/**
+ * find_hotplug() - find a CPU that can be taken offline, the last of ours
+ * @h: filled in
+ *
+ * Return: 0; -ENOENT if it is the only one, or a negative errno of writing.
+ */
+int find_hotplug(struct hotplug *h)
+{
+	int cpus[64], n = allowed_cpus(cpus, 64);
+
+	if (n < 2)
+		return -ENOENT;
+	h->cpu = cpus[n - 1];
+	snprintf(h->path, sizeof(h->path),
+		 "/sys/devices/system/cpu/cpu%d/online", h->cpu);
+	return write_file(h->path, "1");
+}
