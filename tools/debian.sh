@@ -10,13 +10,39 @@ say()
 	echo "$me: $*" >&2
 }
 
-# private_apt ARGUMENTS: apt-get with lists of our own. The system's may be
-# missing or out of date, and it needs root to renew them.
-private_apt()
+# apt_in DIR TOOL ARGUMENTS...: apt-get or apt-cache with its lists in DIR. Those of
+# the system may be missing or out of date, and need root.
+apt_in()
 {
-	mkdir -p "$cache/apt/lists/partial" "$cache/apt/archives/partial" || return
-	apt-get -qq -o Dir::State::Lists="$cache/apt/lists" -o Dir::Cache="$cache/apt" \
-		-o APT::Sandbox::User=root "$@" >/dev/null 2>&1
+	dir=$1 tool=$2
+	shift 2
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial" || return
+	[ ! -s "$dir/sources.list" ] || set -- -o Dir::Etc::SourceList="$dir/sources.list" \
+		-o Dir::Etc::SourceParts=- "$@"
+	$tool -qq -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir" \
+		-o APT::Sandbox::User=root "$@" 2>/dev/null
+}
+
+# later_suites: write the sources of Debian's later suites, and fetch their lists,
+# below .cache: for kernels that are newer than this Debian. The system's sources
+# stay as they are.
+later_suites()
+{
+	mkdir -p "$cache/apt-later" || return
+	# shellcheck disable=SC2016 # for apt-get to expand
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+		2>/dev/null | grep -m 1 '/debian/$')
+	for suite in sid experimental; do
+		echo "deb ${mirror:-http://deb.debian.org/debian/} $suite main"
+	done >"$cache/apt-later/sources.list"
+	apt_in "$cache/apt-later" apt-get update >/dev/null
+}
+
+# newest_source: the newest linux-source package of those suites' unstable one
+newest_source()
+{
+	apt_in "$cache/apt-later" apt-cache depends -t sid linux-source |
+		sed -n 's/^ *Depends: \(linux-source-[0-9.]*\)$/\1/p' | head -n 1
 }
 
 # download PACKAGE: leave one PACKAGE_*.deb in the current directory. The lists
@@ -25,15 +51,21 @@ download()
 {
 	apt-get -qq -o APT::Sandbox::User=root download "$1" >/dev/null 2>&1 && return
 	rm -f "$1"_*.deb
-	private_apt download "$1" && return
+	apt_in "$cache/apt" apt-get download "$1" >/dev/null && return
 	rm -f "$1"_*.deb
 	say "no usable package lists, fetching them (kept in .cache/apt)"
-	private_apt update && private_apt download "$1"
+	apt_in "$cache/apt" apt-get update >/dev/null &&
+		apt_in "$cache/apt" apt-get download "$1" >/dev/null && return
+	rm -f "$1"_*.deb
+	case $1 in
+	linux-source-*) [ -s "$cache/apt-later/sources.list" ] || later_suites || return ;;
+	*) return 1 ;;
+	esac
+	apt_in "$cache/apt-later" apt-get download "$1" >/dev/null
 }
 
-# begin_work: a directory of our own to work in, gone whatever happens. What was
-# made in it is renamed to its final place when it is whole, so that nothing
-# half-done is ever seen there.
+# begin_work: change to a new directory, which is removed at exit. Results are renamed
+# to their final place once they are complete.
 begin_work()
 {
 	mkdir -p "$cache" && work=$(mktemp -d "$cache/tmp.XXXXXX") || exit 1
@@ -43,11 +75,11 @@ begin_work()
 	cd "$work" || exit 1
 }
 
-# one_at_a_time: who had to wait finds the work done.
+# one_at_a_time: wait for others that do the same
 one_at_a_time()
 {
 	command -v flock >/dev/null 2>&1 || return 0
 	mkdir -p "$cache" && exec 9>"$cache/lock" && flock 9 &&
-		# Those of someone who was killed.
+		# Left behind by others that were killed
 		rm -rf "$cache"/tmp.*
 }

@@ -6,6 +6,7 @@
 #   KSRC=DIR tools/get-harness.sh   the tree at DIR; nothing is fetched
 #   tools/get-harness.sh            from a Debian source package: 6.12, else 6.1
 #   tools/get-harness.sh 6.1        from that one
+#   tools/get-harness.sh mainline   from the newest of Debian unstable
 #
 # The package is downloaded and unpacked without root, once, into .cache at the
 # top of this project, and of it only what the suite and its checks use. Exits
@@ -62,6 +63,16 @@ unpack()
 }
 
 versions=${1:-6.12 6.1}
+if [ "$versions" = mainline ]; then
+	for tree in "$cache"/linux-source-[789].*; do
+		[ -d "$tree" ] || continue
+		echo "$tree"
+		exit 0
+	done
+	command -v apt-get >/dev/null 2>&1 || missing "fetching a mainline source needs apt-get, which is not here"
+	later_suites && versions=$(newest_source) && versions=${versions#linux-source-}
+	[ -n "$versions" ] || missing "cannot find a mainline source: no network, or no such package"
+fi
 ! have "${versions%% *}" || exit 0
 for tool in apt-get dpkg-deb tar; do
 	command -v $tool >/dev/null 2>&1 ||
