@@ -3,31 +3,34 @@
 #
 # Build a small kernel for the lab, and print the path of its bzImage.
 #
-#	kernel.sh [-v VERSION] [-f|-c]
+#	kernel.sh [-v VERSION] [-f|-c|-p]
 #
-#	-v 6.12|6.1  which Debian linux-source package; KSRC=DIR instead of one
-#	-f           with the faults of tools/lab/faults compiled in, all off
+#	-v VERSION   which Debian linux-source package: 6.12 (default), 6.1, 7.2, ...;
+#	             KSRC=DIR instead of one
+#	-f           with the faults of tools/lab/faults compiled in, all disabled
 #	-c           with gcov counters in the files that coverage.sh looks at
+#	-p           with the patches of tools/fixes
 #
 # The source is unpacked and built below .cache/lab, once; after a change of the
-# faults or of the configuration only what depends on it is built again.
+# faults, the patches or the configuration only what depends on it is built again.
 me=kernel
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
 
 usage()
 {
-	echo "Usage: kernel.sh [-v 6.12|6.1] [-f|-c]" >&2
+	echo "Usage: kernel.sh [-v VERSION] [-f|-c|-p]" >&2
 	exit 2
 }
 
 version=6.12
 kind=plain
-while getopts v:fc opt; do
+while getopts v:fcp opt; do
 	case $opt in
 	v) version=$OPTARG ;;
 	f) kind=faults ;;
 	c) kind=gcov ;;
+	p) kind=fixed ;;
 	*) usage ;;
 	esac
 done
@@ -46,7 +49,7 @@ src=$lab/src/$name-$kind
 build=$lab/build/$name-$kind
 mkdir -p "$lab/src" "$lab/build" || die "cannot write below $lab"
 
-# One at a time: who had to wait finds it built
+# One at a time: others wait until it is built
 exec 9>"$lab/kernel.lock"
 ! command -v flock >/dev/null 2>&1 || flock 9
 
@@ -58,7 +61,27 @@ count_noinstr()
 		"$src.new/include/linux/compiler_attributes.h"
 }
 
-# Unpacked under another name first: what is there is whole
+# fixes: the patches for this version, which may have a variant of its own
+fixes()
+{
+	for p in "$top"/tools/fixes/*.patch; do
+		variant=$top/tools/fixes/$version/${p##*/}
+		if [ -r "$variant" ]; then
+			echo "$variant"
+		else
+			echo "$p"
+		fi
+	done
+}
+
+apply_fixes()
+{
+	fixes | while read -r p; do
+		patch -s -p1 --no-backup-if-mismatch -d "$src.new" <"$p" || return
+	done && fixes | xargs cksum >"$src.new/.fixes"
+}
+
+# Unpacked under another name first, so that what is there is complete
 unpack()
 {
 	rm -rf "$src.new" && mkdir "$src.new" || exit
@@ -76,6 +99,7 @@ unpack()
 	fi
 	[ $kind != faults ] || "$here/faults/apply.sh" "$src.new" || exit
 	[ $kind != gcov ] || count_noinstr || exit
+	[ $kind != fixed ] || apply_fixes || exit
 	mv -T "$src.new" "$src"
 }
 
@@ -84,7 +108,10 @@ unpack()
 fresh()
 {
 	[ -d "$src" ] || return
-	[ $kind != faults ] || "$here/faults/apply.sh" "$src" 2>/dev/null
+	case $kind in
+	faults) "$here/faults/apply.sh" "$src" 2>/dev/null ;;
+	fixed) fixes | xargs cksum | cmp -s - "$src/.fixes" ;;
+	esac
 }
 
 replace()

@@ -11,6 +11,7 @@
 #	lab.sh -v 6.1         that kernel; KSRC=DIR takes another source
 #	lab.sh -k BZIMAGE     one that has the faults already
 #	lab.sh FAULT...       just these, without the good run before them
+#	lab.sh fixes          what the patches of tools/fixes change: see fixes.sh
 #
 # The faults are compiled into one kernel, off, and switched on in the running
 # machine; only those whose effect outlasts them get a boot of their own. First
@@ -28,6 +29,11 @@ usage()
 	echo "Usage: lab.sh [--short|--list] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
 	exit 2
 }
+
+if [ "${1-}" = fixes ]; then
+	shift
+	exec sh "$here/fixes.sh" "$@"
+fi
 
 version=6.12 kernel='' short='' faults=''
 list=$here/faults/list
@@ -100,7 +106,7 @@ rm -rf "$results"
 mkdir -p "$results" || die "cannot write $results"
 # The quick and the telling first; those with a bug of the emulator last
 programs="first_trap_test_64 slot_test_64 execute_test_64"
-rest=$(sed 's/^kvm_guest_test_.*//' "$lab/suite/kselftest-list.txt")
+rest=$(sed 's/^kvm_.*//' "$lab/suite/kselftest-list.txt")
 for p in $rest; do
 	case " $programs " in *" $p "*) ;; *) programs="$programs $p" ;; esac
 done

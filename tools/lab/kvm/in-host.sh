@@ -70,7 +70,7 @@ faults()
 	for name; do
 		choose "$name" || return 1
 		start=$(now)
-		failures kvm_guest_test_64 >/tmp/caught
+		failures kvm_guest_test_64 kvm_host_test_64 >/tmp/caught
 		all=$(since "$start")
 		choose none
 		if [ -s /tmp/caught ]; then
@@ -182,7 +182,7 @@ report()
 	seconds=${1:-20}
 	program=context_switch_test_64
 	for name in none kvm_dr7_not_updated; do
-		echo "$name: kvm_guest_test"
+		echo "$name: the KVM programs"
 		faults $name | sed -n '1s/^[^:]*:/   /p'
 		choose $name || return 1
 		echo "$name: $program in a guest Linux and in the host"
@@ -200,7 +200,7 @@ export HW_BREAKPOINT_TCG_SVM=1
 what=$1
 shift
 case $what in
-test)	./run_tests.sh -k $known -t 'kvm_guest_test_*' ;;
+test)	./run_tests.sh -k $known -t 'kvm_*' ;;
 faults)	faults "$@" ;;
 load)	load "$@" ;;
 report)	report "$@" ;;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# A host with KVM inside QEMU's emulated SVM, to run kvm_guest_test where its
+# A host with KVM inside QEMU's emulated SVM, to run the KVM programs where its
 # bugs can be put back.  No KVM is needed on this machine.
 #
 # Usage: lab.sh test             the good KVM: must pass but for what
