@@ -116,7 +116,7 @@ one='' two='' n=0
 for program in $(programs | sed -n 's/.*:\(.*\)_64$/\1/p'); do
 	n=$((n + 1))
 	case $program$n in
-	*kvm_guest_test*) ;;
+	kvm_*) ;;
 	*[02468]) one="$one $program" ;;
 	*) two="$two $program" ;;
 	esac

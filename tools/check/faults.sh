@@ -28,12 +28,12 @@ if ! in_machine; then
 	if [ $# -gt 0 ]; then
 		in_machines 900 "$*"
 	else
-		# Two lanes that take as long; the faults of kvm_guest_test are those of a
+		# Two lanes that take as long; the faults of the kvm_ programs are those of a
 		# guest: tools/lab/kvm
 		one='' two=
 		for program in $programs; do
 			case $program in
-			kvm_guest_test) ;;
+			kvm_*) ;;
 			perf_*) one="$one $program" ;;
 			*) two="$two $program" ;;
 			esac
