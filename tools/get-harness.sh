@@ -12,12 +12,15 @@
 # top of this project, and of it only what the suite and its checks use. Exits
 # with 4 and one line on stderr where no source can be had.
 
-# The harness, the selftests' own Makefile with what that includes, a test of
-# the kernel's to compare with, and checkpatch.
+# The harness, the selftests' own Makefile with what that includes, a test of the
+# kernel's to compare with, checkpatch, and what tools/export.sh changes or reads.
 parts='tools/testing/selftests/*.* tools/testing/selftests/Makefile
 	tools/testing/selftests/kselftest/* tools/testing/selftests/breakpoints/*
 	scripts/subarch.include scripts/checkpatch.pl scripts/spelling.txt
-	scripts/const_structs.checkpatch'
+	scripts/const_structs.checkpatch scripts/get_maintainer.pl MAINTAINERS Makefile
+	arch/x86/kernel/hw_breakpoint.c arch/x86/kernel/process.c arch/x86/kernel/ptrace.c
+	arch/x86/kernel/traps.c arch/x86/kvm/x86.c kernel/events/core.c
+	kernel/events/hw_breakpoint.c'
 
 me=get-harness
 here=$(cd "$(dirname "$0")" && pwd) || exit 1

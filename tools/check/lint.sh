@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Style: checkpatch --strict, shellcheck, and a licence in every file.
+# Style: checkpatch --strict, shellcheck, and a licence in every file but the patches
+# for the kernel.
 . "$(dirname "$0")/../tap.sh"
 cd "$top" || exit 1
 
@@ -24,7 +25,7 @@ files()
 spdx()
 {
 	bad=0
-	for f in $(files '*'); do
+	for f in $(files '*' | grep -v '\.patch$'); do
 		head -n 2 "$f" | grep -q 'SPDX-License-Identifier: GPL-2\.0' && continue
 		echo "no SPDX line: $f"
 		bad=1
