@@ -394,7 +394,7 @@ reader=
 setsid=
 ! command -v setsid >/dev/null 2>&1 || setsid=setsid
 
-# Each program runs as a session of its own: the harness gives each test a
+# Each program runs in its own session: the harness gives each test a
 # process group, tests start tracees, and only the session holds them together.
 # victims: the living processes of that session.
 victims()

@@ -20,7 +20,7 @@ cd "$top/tests" || exit 1
 echo "# name|what|figure|limit|command" >"$dir/bench.dat"
 status=0
 for name in ratio cpus flat memory switches; do
-	# A wrong trap, or somebody with breakpoints on a whole CPU, ends a run
+	# A wrong trap, or CPU-wide breakpoints of another process, end a run
 	for _ in 1 2 3 4 5 6; do
 		"$dir/bench" $name >"$dir/bench.out" 2>"$dir/bench.err" && break
 		[ $? -ne 4 ] || {

@@ -19,7 +19,7 @@ cache=$top/.cache
 # shellcheck source=tools/debian.sh
 . "$here/debian.sh"
 
-# Seconds for one machine, which has to be bounded, and has never come near it
+# Limit of one machine in seconds, far above what it needs
 limit=${EMULATED_LIMIT:-1200}
 
 usage()
@@ -125,7 +125,7 @@ if [ -n "$missing" ]; then
 		cannot_run "cannot install$missing"
 fi
 
-# The kernel package: what the meta package stands for at present
+# The kernel package that the meta package depends on
 debian_kernel()
 {
 	for meta in linux-image-6.12-cloud-amd64 linux-image-cloud-amd64; do
@@ -226,7 +226,7 @@ while read -r tests; do
 	lanes="$lanes $!"
 done <"$tmp/lanes"
 
-# A program's lines are kept until it has ended, and then come as a whole
+# The lines of a program are printed together once it has ended
 echo "KTAP version 1"
 [ -n "$patterns" ] || echo "1..$(wc -l <"$suite/kselftest-list.txt")"
 number=0
@@ -262,7 +262,7 @@ while [ "$left" -gt 0 ] && IFS= read -r line <&3; do
 	esac
 done
 
-# of_dead: from its results, the summary that a machine did not come to
+# of_dead: the summary of a machine that died, from its results
 of_dead()
 {
 	awk '
@@ -317,7 +317,7 @@ for pid in $lanes; do
 	status=1
 done
 lanes=
-# What run_tests.sh there says of its options
+# Errors of run_tests.sh in its options
 [ -z "$refused" ] || {
 	cat "$tmp/part.$refused" >&2 2>/dev/null
 	exit 2
@@ -333,7 +333,7 @@ lanes=
 	}
 	{ text[heading] = text[heading] "\n" $0 }
 	END {
-		# What failed comes last
+		# Failures last
 		for (i = 1; i <= n; i++)
 			if (order[i] !~ /^# FAILED/)
 				print order[i] text[order[i]]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# Sourced behind tap.sh by checks that need breakpoints which fire. What those of
+# Sourced after tap.sh by checks that need breakpoints which fire. What those of
 # this machine do is no matter of the project: on every machine alike such a check
 # runs in emulated ones, the same script once more, with HWBP_PREBUILT set.
 # shellcheck disable=SC2154

@@ -5,8 +5,7 @@
 # behind. Under each shell that is here, since it must run under busybox too.
 . "$(dirname "$0")/../tap.sh"
 
-# make_program NAME TEST...: one with an own idea of what its tests do, told by
-# their names. Takes the options of the harness (usage: -l | -r name).
+# make_program NAME TEST...: a program whose tests behave as their names say. Takes the options of the harness (usage: -l | -r name).
 make_program()
 {
 	prog=$tmp/dir/$1
@@ -267,7 +266,7 @@ list_of()
 	printf '%s\n' "$@" >"$tmp/dir/known-failures/$name"
 }
 
-# Each list says for which machines it is; all of what it says must hold
+# Each list names the machines that it is for; all its conditions must match
 known_by_machine()
 {
 	programs a=f.pass,f.fail
@@ -321,7 +320,7 @@ says_what_is_lost()
 	[ $result -eq 0 ] && run 1 && ! grep VERDICT "$tmp/stdout"
 }
 
-# After a wait has expired the programs that follow are told so
+# After a wait has expired the programs that follow wait less
 shorter_waits()
 {
 	programs a=f.late b=f.pass,f.expires c=f.late
@@ -404,7 +403,7 @@ without_proc()
 	[ $got -eq 0 ] && last_line "2 passed, 1 failed, 0 skipped"
 }
 
-# Lines come when they are printed, not when the program ends.
+# Lines are passed on at once, not when the program ends.
 as_it_comes()
 {
 	interrupted TERM 143

@@ -200,7 +200,7 @@ one_fails()
 		heads "# skipped, no such hardware:" "$failed"
 }
 
-# What it had come to before that counts
+# Its results until then count
 one_dies()
 {
 	programs fail a die b c skip && ends 1 "5 passed, 2 failed, 1 skipped" && results 5 &&
@@ -210,7 +210,7 @@ one_dies()
 		heads "# skipped, no such hardware:" "$failed"
 }
 
-# At an end that is not its own, and soon: "wrapper" sees to that
+# It is ended early, by "wrapper"
 one_hangs()
 {
 	programs a hang b && EMULATED_LIMIT=5 ends 1 "4 passed, 1 failed, 0 skipped" &&
@@ -249,7 +249,7 @@ known()
 		heads "# known failures that failed (counted as skipped):"
 }
 
-# interrupted SIGNAL: what has been started goes away, too
+# interrupted SIGNAL: ends everything that was started
 interrupted()
 {
 	wrapper="env --default-signal=INT"
@@ -273,7 +273,7 @@ wait_for()
 	return 1
 }
 
-# gives_two TEXT OPTION...: what run_tests.sh says itself
+# gives_two TEXT OPTION...: an error of run_tests.sh itself
 gives_two()
 {
 	text=$1
@@ -408,7 +408,7 @@ cannot_install()
 		ME=0 refused 4 "cannot install xz-utils"
 }
 
-# Once, as somebody who is not root
+# As another user than root
 fetches_a_kernel()
 {
 	kernel=

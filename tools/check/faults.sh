@@ -60,7 +60,7 @@ select_them()
 	selected "$2" | sed 's/^/-r /'
 }
 
-# A test that fails may leave a tracee behind, and that keeps its slots
+# A failed test may leave a tracee, which keeps its slots
 session=
 end_session()
 {

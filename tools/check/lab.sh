@@ -67,7 +67,7 @@ nothing_left()
 	! pgrep -f "$tmp/machine" >/dev/null
 }
 
-# started: a machine that goes on and on; what it says comes at once
+# started: a machine that does not end; its output is passed on at once
 started()
 {
 	: >"$tmp/stream"

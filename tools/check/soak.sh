@@ -90,7 +90,7 @@ lost_trap_stops_it()
 		grep -qE ' [1-9][0-9]* missed,' "$tmp/out"
 }
 
-# recorded PATTERN: a line of the record says it
+# recorded PATTERN: a line of the record matches
 recorded()
 {
 	cp "$tmp/record" "$tmp/out"

@@ -85,7 +85,7 @@ measure()
 		END { printf "%s", last }' "$out/ktap" |
 		base64 -d 2>/dev/null | tar -xz -C "$out/gcov" 2>/dev/null ||
 		die "no counters came back, see $out/ktap and $out/dmesg"
-	# The notes of the compiler belong beside the counters
+	# The compiler's notes must be next to the counters
 	flat=$out/flat
 	mkdir "$flat"
 	for f in $files; do

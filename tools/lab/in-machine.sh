@@ -2,17 +2,17 @@
 # shellcheck shell=sh
 #
 # Runs inside a lab machine, in /suite: the suite under each fault in turn, program
-# by program, up to the first that sees it. What the file seen-by names goes first.
+# by program, up to the first that sees it, beginning with the one in the file seen-by.
 #
 #	sh in-machine.sh LIST [PROGRAM]... -- FAULT...
 #
 # Prints a line for each fault, with the seconds it took:
 #	lab: caught FAULT SECONDS PROGRAM TEST...
-#	lab: late FAULT SECONDS PROGRAM      by the lapse of time only
+#	lab: late FAULT SECONDS PROGRAM      by an expired wait only
 #	lab: says FAULT MESSAGE              the first of those tests
 #	lab: missed FAULT SECONDS
 #	lab: reached FAULT COUNT
-# and before each "lab: fault FAULT", so that a machine that dies says where.
+# and before each "lab: fault FAULT", to know at which fault a machine died.
 
 list=$1
 shift
@@ -28,7 +28,7 @@ now()
 	cut -d. -f1 /proc/uptime
 }
 
-# Whether one of the failures says what is wrong, and not only that time is up
+# Whether one of the failures is more than an expired wait
 named()
 {
 	sed -n 's/^#     //p' /tmp/failed |

@@ -53,7 +53,7 @@ good=
 for p in $programs; do
 	n=${p##*/}
 	run "$p" first
-	# One that does not come to an end would only cost time
+	# A program that hangs would only cost time
 	if grep -q '^no end' /tmp/first.bad; then
 		echo "lab: good $n $(wc -l </tmp/first.ok) $(($(wc -l </tmp/first.bad) - 1)) no-end"
 		continue

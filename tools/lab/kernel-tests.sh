@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The kernel's own tests under the lab's faults, beside the suite's result.
+# The kernel's own tests under the lab's faults, compared with the suite.
 #
 #	kernel-tests.sh                all faults that the emulator can show
 #	kernel-tests.sh --build DIR    only build them, from that source; prints where
@@ -190,7 +190,7 @@ child=
 trap 'kill $child 2>/dev/null; wait; exit 130' INT
 trap 'kill $child 2>/dev/null; wait; exit 143' HUP TERM
 
-# run_faults NAME FAULT...: with a new boot behind a fault that kills the machine
+# run_faults NAME FAULT...: with a new boot after a fault that kills the machine
 run_faults()
 {
 	name=$1

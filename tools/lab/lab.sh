@@ -129,7 +129,7 @@ machine()
 	wait $child
 }
 
-# The script for the machine goes into the archive
+# Add the script for the machine to the archive
 mkdir -p "$lab/add/suite"
 cp "$here/in-machine.sh" "$here/faults/seen-by" "$lab/add/suite/"
 (cd "$lab/add" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/add.gz"
@@ -142,7 +142,7 @@ last_test()
 		"$results/$1.out" | tail -n 1
 }
 
-# run_faults NAME FAULT...: all of them, with a new boot behind one that died
+# run_faults NAME FAULT...: all of them, with a new boot after one that died
 run_faults()
 {
 	name=$1

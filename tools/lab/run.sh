@@ -22,7 +22,7 @@
 #	--bisect            exit code for "git bisect run": 0, 1, 125
 #	COMMAND             instead of run_tests.sh, in a shell of the machine
 #
-# Prints what the suite, or COMMAND, does, as it comes.
+# Prints the output of the suite, or of COMMAND, at once.
 #
 # Exit code: that of the suite (0, 1, 4); 1 if the kernel died in the middle of
 # it, with the name of the last test; 3 if it never came so far, which says
@@ -77,7 +77,7 @@ done
 [ -n "$kernel" ] || usage "--kernel is needed"
 [ -z "$checkout" ] || [ -n "$command" ] || usage "--checkout needs a command"
 
-# Nothing can be said of the kernel
+# The kernel could not be tested
 inconclusive()
 {
 	say "$*"
@@ -129,7 +129,7 @@ trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 trap 'exit 141' PIPE
 
-# The machine's command, and the list, come in a second archive after the first
+# The machine's command and the list are in a second archive after the first
 if ! { mkdir -p "$tmp/root/suite" && { [ -z "$add" ] || cp -r "$add/." "$tmp/root"; } &&
 	cp "$known" "$tmp/root/suite/lab.txt"; }; then
 	inconclusive "cannot write below $tmp"
@@ -200,7 +200,7 @@ bochs_files()
 		END
 }
 
-# On a terminal that nobody looks at
+# On a pseudo terminal
 boot_bochs()
 {
 	bochs_files || inconclusive "cannot write below $tmp"
@@ -220,7 +220,7 @@ boot_qemu()
 		-monitor none -no-reboot
 }
 
-# The last test that said it was run, for a machine that died
+# The last test that was started, for a machine that died
 last_test()
 {
 	sed -n 's/^ *# *RUN *\([^ ]*\).*/\1/p' "$output/ktap" | tail -n 1

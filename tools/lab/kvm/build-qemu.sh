@@ -65,7 +65,7 @@ fetch()
 	(cd "$dir" && apt-get "$@" --download-only source qemu)
 }
 
-# Each edit must apply exactly once, or the emulator is not what it says it is.
+# Each edit must apply exactly once.
 mend()
 {
 	file=$dir/src/target/i386/tcg/sysemu/svm_helper.c

@@ -38,7 +38,7 @@ is_known()
 	return 1
 }
 
-# failures PROGRAM...: "SECONDS NAME" as each comes, but for the known ones
+# failures PROGRAM...: "SECONDS NAME" for each, except known ones
 failures()
 {
 	start=$(now)
@@ -85,7 +85,7 @@ faults()
 	return $missed
 }
 
-# load KIND SECONDS: tells when the first trap was lost, if any was
+# load KIND SECONDS: prints when the first trap was lost, if any
 load()
 {
 	start=$(now)
@@ -95,7 +95,7 @@ load()
 	*)
 		runs=0
 		while :; do
-			# Told at once, though the program goes on
+			# Printed at once, while the program continues
 			failures "$1" | {
 				read -r _ lost || exit 0
 				echo "$1: lost, $lost, $(since "$start") s"
@@ -195,7 +195,7 @@ report()
 	done
 }
 
-# The lab's QEMU is mended (build-qemu.sh)
+# The lab's QEMU is fixed (build-qemu.sh)
 export HW_BREAKPOINT_TCG_SVM=1
 what=$1
 shift

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Two more bugs of KVM beside those of tools/lab/faults, into a kernel source
+# Two more bugs of KVM than those of tools/lab/faults, into a kernel source
 # that has those already.
 #
 # Usage: more-faults.sh KERNEL-SOURCE
@@ -14,7 +14,7 @@
 #      34e9f860071f, 5.17, is: no bug.)
 #   2  dr6_not_read_back: DR6 not read when the guest has had it to itself
 #
-# Each edit must apply exactly once, or the kernel is not what it says it is.
+# Each edit must apply exactly once.
 # shellcheck disable=SC2016 # $0 in single quotes is for awk
 
 set -eu
