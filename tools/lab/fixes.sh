@@ -41,8 +41,13 @@ tests()
 	awk '
 		/^  (not )?ok [0-9]/ {
 			sub(/^  /, "")
-			result = /^not/ ? "fail" : /# SKIP/ ? "skip" : /# XFAIL known failure/ ? "fail" :
-				/# XFAIL/ ? "XFAIL" : "ok"
+			result = "ok"
+			if (/^not/ || /# XFAIL known failure/)
+				result = "fail"
+			else if (/# SKIP/)
+				result = "skip"
+			else if (/# XFAIL/)
+				result = "XFAIL"
 			sub(/^(not )?ok [0-9]+ /, "")
 			name[++n] = $1 " " result
 		}
