@@ -8,8 +8,6 @@
  * migration to another CPU, when a CPU comes online.  So one of these precedes
  * every access here, and every trap is still exact.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -19,8 +17,8 @@
 #include "tracee_group.h"
 #include "harness.h"
 
-/* Tracers times tracees, with about the same number of traps each */
-#define GRID_TRAPS	320
+/* Number of traps of a run, for any numbers of tracers and tracees */
+#define TOTAL_TRAPS	320
 
 enum spread { ONE_CPU, SPREAD, ROAMING };
 
@@ -101,11 +99,11 @@ static int trace_group(unsigned int nr, void *arg)
 	return err;
 }
 
-static void run_concurrent(struct __test_metadata *_metadata, struct group_area *area,
-			   enum spread spread, unsigned int tracers,
-		     unsigned int tracees)
+static void run_concurrent(struct __test_metadata *_metadata,
+			   struct group_area *area, enum spread spread,
+			   unsigned int tracers, unsigned int tracees)
 {
-	unsigned int rounds = GRID_TRAPS / (tracers * tracees * GROUP_TRAPS_PER_ROUND);
+	unsigned int rounds = TOTAL_TRAPS / (tracers * tracees * GROUP_TRAPS_PER_ROUND);
 	struct concurrent g = {
 		.area = area, .spread = spread, .tracers = tracers,
 		.tracees = tracees, .rounds = rounds ? rounds : 1,
@@ -117,35 +115,35 @@ static void run_concurrent(struct __test_metadata *_metadata, struct group_area 
 	}
 }
 
-#define GRID(tracers, tracees)						\
+#define RUN(tracers, tracees)						\
 	run_concurrent(_metadata, self->area, variant->spread, tracers, tracees)
 
 TEST_F(concurrent, one_tracer)
 {
-	GRID(1, 1);
-	GRID(1, 4);
-	GRID(1, 16);
+	RUN(1, 1);
+	RUN(1, 4);
+	RUN(1, 16);
 }
 
 TEST_F(concurrent, two_tracers)
 {
-	GRID(2, 1);
-	GRID(2, 4);
-	GRID(2, 16);
+	RUN(2, 1);
+	RUN(2, 4);
+	RUN(2, 16);
 }
 
 TEST_F(concurrent, four_tracers)
 {
-	GRID(4, 1);
-	GRID(4, 4);
-	GRID(4, 16);
+	RUN(4, 1);
+	RUN(4, 4);
+	RUN(4, 16);
 }
 
 TEST_F(concurrent, sixteen_tracers)
 {
-	GRID(16, 1);
-	GRID(16, 4);
-	GRID(16, 16);
+	RUN(16, 1);
+	RUN(16, 4);
+	RUN(16, 16);
 }
 
 /*
@@ -160,39 +158,39 @@ FIXTURE(handover) {
 };
 
 FIXTURE_VARIANT(handover) {
-	unsigned int members;
+	unsigned int tracees;
 	enum group_pace pace;
 	bool fifo;
 	bool others_unarmed;
 };
 
 FIXTURE_VARIANT_ADD(handover, two_by_yield) {
-	.members = 2, .pace = PACE_YIELD,
+	.tracees = 2, .pace = PACE_YIELD,
 };
 
 FIXTURE_VARIANT_ADD(handover, eight_by_yield) {
-	.members = 8, .pace = PACE_YIELD,
+	.tracees = 8, .pace = PACE_YIELD,
 };
 
 FIXTURE_VARIANT_ADD(handover, two_by_futex) {
-	.members = 2, .pace = PACE_TOKEN,
+	.tracees = 2, .pace = PACE_TOKEN,
 };
 
 FIXTURE_VARIANT_ADD(handover, eight_by_futex) {
-	.members = 8, .pace = PACE_TOKEN,
+	.tracees = 8, .pace = PACE_TOKEN,
 };
 
 FIXTURE_VARIANT_ADD(handover, eight_by_yield_fifo) {
-	.members = 8, .pace = PACE_YIELD, .fifo = true,
+	.tracees = 8, .pace = PACE_YIELD, .fifo = true,
 };
 
 /* Armed, then unarmed, then armed again: nothing leaks into the unarmed one */
 FIXTURE_VARIANT_ADD(handover, every_other_unarmed_by_yield) {
-	.members = 8, .pace = PACE_YIELD, .others_unarmed = true,
+	.tracees = 8, .pace = PACE_YIELD, .others_unarmed = true,
 };
 
 FIXTURE_VARIANT_ADD(handover, every_other_unarmed_by_futex) {
-	.members = 3, .pace = PACE_TOKEN, .others_unarmed = true,
+	.tracees = 3, .pace = PACE_TOKEN, .others_unarmed = true,
 };
 
 FIXTURE_SETUP(handover)
@@ -212,7 +210,7 @@ TEST_F(handover, at_every_access)
 {
 	struct sched_param prio = { .sched_priority = 1 };
 	unsigned long switches = 0, traps = 0;
-	unsigned int i, n = variant->members;
+	unsigned int i, n = variant->tracees;
 	int cpus[2], ncpus = allowed_cpus(cpus, 2);
 
 	for (i = 0; i < n; i++) {
@@ -321,16 +319,16 @@ TEST_F(migration, by_tracer_while_stopped)
 TEST_F(migration, by_third_process)
 {
 	unsigned long *moved = shared_alloc(sizeof(*moved));
-	int *go_on = shared_alloc(sizeof(*go_on));
+	int *keep_moving = shared_alloc(sizeof(*keep_moving));
 	int status, i, turn;
 	pid_t mover;
 
 	if (self->ncpus < 2)
 		return;
-	*go_on = 1;
+	*keep_moving = 1;
 	mover = fork();
 	ASSERT_LE(0, mover);
-	for (turn = 0; !mover && __atomic_load_n(go_on, __ATOMIC_RELAXED); turn++)
+	for (turn = 0; !mover && __atomic_load_n(keep_moving, __ATOMIC_RELAXED); turn++)
 		for (i = 0; i < 4; i++)
 			if (!pin_to_cpu(self->t[i].tid,
 					self->cpus[(turn + i) % self->ncpus]))
@@ -340,13 +338,13 @@ TEST_F(migration, by_third_process)
 	while (!__atomic_load_n(moved, __ATOMIC_RELAXED))
 		sched_yield();
 	EXPECT_EQ(0, group_run(self->t, 4));
-	__atomic_store_n(go_on, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(keep_moving, 0, __ATOMIC_RELAXED);
 	ASSERT_EQ(mover, waitpid(mover, &status, 0));
 	ASSERT_EQ(0, status);
 }
 
 /* Move each thread read from @ask to the next CPU, and confirm it */
-static void move_on_request(int ask, int tell, const int *cpus, int ncpus)
+static void move_on_request(int ask, int reply, const int *cpus, int ncpus)
 {
 	unsigned int turn = 0;
 	pid_t tid;
@@ -354,7 +352,7 @@ static void move_on_request(int ask, int tell, const int *cpus, int ncpus)
 
 	while (read(ask, &tid, sizeof(tid)) == sizeof(tid)) {
 		err = pin_to_cpu(tid, cpus[turn++ % ncpus]);
-		if (write(tell, &err, sizeof(err)) != sizeof(err))
+		if (write(reply, &err, sizeof(err)) != sizeof(err))
 			break;
 	}
 }
@@ -362,7 +360,7 @@ static void move_on_request(int ask, int tell, const int *cpus, int ncpus)
 /* Moved at each of its traps, before it is continued */
 TEST_F(migration, by_third_process_while_stopped)
 {
-	int ask[2], tell[2], err, i, left = 4;
+	int ask[2], reply[2], err, i, left = 4;
 	struct tracee *t;
 	struct stop s;
 	pid_t mover;
@@ -370,12 +368,12 @@ TEST_F(migration, by_third_process_while_stopped)
 	if (self->ncpus < 2)
 		return;
 	ASSERT_EQ(0, pipe(ask));
-	ASSERT_EQ(0, pipe(tell));
+	ASSERT_EQ(0, pipe(reply));
 	mover = fork();
 	ASSERT_LE(0, mover);
 	if (!mover) {
 		close(ask[1]);
-		move_on_request(ask[0], tell[1], self->cpus, self->ncpus);
+		move_on_request(ask[0], reply[1], self->cpus, self->ncpus);
 		_exit(0);
 	}
 	for (i = 0; i < 4; i++) {
@@ -389,7 +387,7 @@ TEST_F(migration, by_third_process_while_stopped)
 		if (t->tid > 0) {
 			ASSERT_EQ(sizeof(t->tid), write(ask[1], &t->tid,
 							sizeof(t->tid)));
-			ASSERT_EQ(sizeof(err), read(tell[0], &err, sizeof(err)));
+			ASSERT_EQ(sizeof(err), read(reply[0], &err, sizeof(err)));
 			ASSERT_EQ(0, err);
 		}
 		ASSERT_EQ(0, group_event(t, &s));
@@ -407,7 +405,7 @@ TEST_F(migration, by_third_process_while_stopped)
 FIXTURE(tracees) {
 	struct group_area *area;
 	struct tracee t[GROUP_MAX];
-	struct group_tracee member[GROUP_MAX];
+	struct group_tracee m[GROUP_MAX];
 };
 
 FIXTURE_SETUP(tracees)
@@ -416,7 +414,7 @@ FIXTURE_SETUP(tracees)
 
 	self->area = group_areas();
 	for (i = 0; i < GROUP_MAX; i++)
-		self->member[i] = (struct group_tracee){
+		self->m[i] = (struct group_tracee){
 			.area = self->area, .nr = i, .of = GROUP_MAX,
 			.rounds = 10, .armed = true };
 }
@@ -435,8 +433,8 @@ TEST_F(tracees, sixty_four_of_one_tracer)
 
 	for (i = 0; i < GROUP_MAX; i++)
 		skip_if_refused(_metadata,
-				group_start(&self->t[i], &self->member[i], i % 3),
-			       "ptrace");
+				group_start(&self->t[i], &self->m[i], i % 3),
+				"ptrace");
 	ASSERT_EQ(0, group_run(self->t, GROUP_MAX));
 }
 
@@ -451,12 +449,12 @@ TEST_F(tracees, unarmed_between_armed)
 	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));
 	for (i = 0; i < n; i++) {
-		self->member[i].of = n;
-		self->member[i].rounds = 20;
-		self->member[i].armed = i % 2;
+		self->m[i].of = n;
+		self->m[i].rounds = 20;
+		self->m[i].armed = i % 2;
 		skip_if_refused(_metadata,
-				group_start(&self->t[i], &self->member[i], i % 3),
-			       "ptrace");
+				group_start(&self->t[i], &self->m[i], i % 3),
+				"ptrace");
 	}
 	ASSERT_EQ(0, group_run(self->t, n));
 }

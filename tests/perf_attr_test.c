@@ -192,6 +192,9 @@ TEST_F(perf_modify, refused_keeps_event_enabled_later)
 {
 	int fd;
 
+	/* QEMU's software emulation reports one of two slots on one address */
+	close(self->fd);
+	self->fd = -1;
 	self->attr.disabled = 1;
 	fd = perf_try(&self->attr, 0, -1);
 	ASSERT_LE(0, fd);

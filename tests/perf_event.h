@@ -170,14 +170,15 @@ static inline bool perf_gets_enospc(const struct perf_event_attr *attr, pid_t pi
 /**
  * perf_execute_len() - the length that execute breakpoints need here
  *
- * Return: 8 on a 64-bit kernel, 4 on a 32-bit one.
+ * Return: 8 on a 64-bit kernel, which may accept 4 as well from 32-bit tasks; 4 on a
+ * 32-bit one.
  */
 static inline int perf_execute_len(void)
 {
-	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_X, NULL, 4);
+	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_X, NULL, 8);
 
 	attr.disabled = 1;
-	return sizeof(long) == 4 && !perf_try_close(&attr, 0, -1) ? 4 : 8;
+	return perf_try_close(&attr, 0, -1) == -EINVAL ? 4 : 8;
 }
 
 /**

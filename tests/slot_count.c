@@ -22,7 +22,7 @@
 #include "tracee.h"
 
 /* Tries, a millisecond apart, while others hold slots */
-#define PATIENCE	1000
+#define MAX_TRIES	1000
 
 /* An address that no program is likely to use */
 #define UNLIKELY	0x2a5a5000UL
@@ -147,7 +147,7 @@ static int wait_until_free(const int *cpus, int n)
 			err = cpu_slots_take(cpus[i], fd, DR_SLOTS);
 			for (j = 0; j < DR_SLOTS && !err; j++)
 				close(fd[j]);
-			if (err != -ENOSPC || tries >= PATIENCE)
+			if (err != -ENOSPC || tries >= MAX_TRIES)
 				break;
 			poll(NULL, 0, 1);
 		}
@@ -163,8 +163,8 @@ static int wait_until_free(const int *cpus, int n)
  * The caller must have closed its events, and its tracees must have exited.
  * Waits for slots that other processes hold for a moment.
  *
- * Return: 0; -ENOSPC if slots are in use that nobody holds, which means that
- * the kernel has leaked them; -EBUSY if others hold some, or may; another
+ * Return: 0; -ENOSPC if slots are in use that no process holds, which means
+ * that the kernel has leaked them; -EBUSY if others hold some, or may; another
  * negative errno if breakpoints on CPUs are not permitted.
  */
 int all_slots_free(const int *cpus, int n)

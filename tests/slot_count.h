@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Slots that have been lost, as told from slots that others have.
+ * Detection of leaked slots.
  */
 #ifndef HW_BREAKPOINT_SLOT_COUNT_H
 #define HW_BREAKPOINT_SLOT_COUNT_H

@@ -40,10 +40,10 @@
 /*
  * Iterations of a cycle.  In its last quarter each thread leaves a slot to
  * others, and the first tracer runs the stressor that takes one from every
- * thread. Tracers wait for each other at both ends of that phase.
+ * thread.  Tracers wait for each other at both ends of that phase.
  */
 #define CYCLE		32
-#define SHARED_PHASE		(CYCLE * 3 / 4)
+#define SHARED_PHASE	(CYCLE * 3 / 4)
 
 enum where { ON_ONE_CPU, ON_A_CPU, ANYWHERE, WHERES };
 
@@ -146,7 +146,7 @@ static void record_switch(const struct tracee *t, const struct group_tracee *m)
 	unsigned long long seen = t->log[(t->events - 1) % TRACEE_EVENTS].time;
 	const struct group_area *own = &m->area[m->nr];
 
-	fprintf(stderr, "#   tracee %u, on CPU %d, moved %lu times by its tracer\n", t->id,
+	fprintf(stderr, "#   tracee %u, on CPU %d, moved %lu times by soak\n", t->id,
 		last_cpu(t), own->moves);
 	if (own->switches)
 		fprintf(stderr, "#   %lu switches, the last from thread %d, %lld us before\n",

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Background load for armed tracees: see stressor.h. */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/membarrier.h>
 #include <linux/perf_event.h>
@@ -10,11 +9,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -335,7 +332,7 @@ static void unplug(struct stressor *c)
 
 /*
  * A tracer is killed while its tracee hits breakpoints, and another one takes
- * over. In between the tracee has no tracer: its traps are plain SIGTRAPs then,
+ * over.  In between the tracee has no tracer: its traps are plain SIGTRAPs then,
  * which it counts itself.  Every access is seen exactly once, by either of
  * them.  Only the trap at which the tracer dies may be seen by both or by none:
  * waitpid() takes the signal out of the thread (wait_task_stopped() clears
@@ -398,7 +395,7 @@ static void kill_tracee(const void *arg)
 		kill(over->tid, SIGKILL);
 }
 
-/* The tracer that will be killed: reports its tracee, and continues it */
+/* The tracer that will be killed: reports its tracee's pid, and traces it */
 static int trace_until_killed(int report_fd)
 {
 	struct tracee t = { .body = store_to_the_end };
@@ -471,7 +468,7 @@ static bool trace_to_the_end(pid_t tid)
 	return false;
 }
 
-/* Who has seen which store; returns the number of errors */
+/* Each store must be seen exactly once; returns the number of errors */
 static unsigned int check_takeover(void)
 {
 	unsigned long last = 0, i;
@@ -514,10 +511,7 @@ int tracer_takeover(unsigned long stores)
 		return 1;
 	first = fork();
 	if (!first) {
-		/*
-		 * The guard waits for our end of the pipe, not for that of
-		 * these two
-		 */
+		/* Or the undo process would also wait for this process */
 		close(undo_fd);
 		close(ends[0]);
 		_exit(trace_until_killed(ends[1]));

@@ -62,13 +62,12 @@ enum {
 
 #define TAKEOVER_STORES	2000	/* at most, for tracer_takeover() */
 
-int tracer_takeover(unsigned long stores);
-
 extern const struct stressor_kind stressor_kinds[STRESSOR_KINDS];
 
 int open_breakpoint(const void *addr, pid_t pid, int cpu);
 int stressor_start(struct stressor *c, const struct stressor_kind *kind);
 void stressor_wait_started(struct stressor *c);
 int stressor_stop(struct stressor *c);
+int tracer_takeover(unsigned long stores);
 
 #endif /* HW_BREAKPOINT_STRESSOR_H */

@@ -76,7 +76,7 @@ FIXTURE_SETUP(stressor)
 			.stops = variant->kind == STRESSOR_STOPS };
 		skip_if_refused(_metadata,
 				group_start(&self->t[i], &self->m[i], i % 3),
-			       "ptrace");
+				"ptrace");
 	}
 }
 
@@ -138,7 +138,7 @@ FIXTURE_SETUP(cpu_event)
 			.rounds = 20, .armed = true, .spare = DR_SLOTS };
 		skip_if_refused(_metadata,
 				group_start(&self->t[i], &self->m[i], i % 3),
-			       "start");
+				"ptrace");
 		self->m[i].spare = 1;
 	}
 	addr = &self->area[GROUP_MAX - 1].written;
@@ -219,7 +219,7 @@ FIXTURE(hotplug) {
 	struct tracee t[TRACEES];
 	struct group_tracee m[TRACEES];
 	struct hotplug h;
-	pid_t guard;
+	pid_t undo_pid;
 	int undo_fd;
 };
 
@@ -231,7 +231,7 @@ static int last_cpu(struct __test_metadata *_metadata, struct hotplug *h)
 	if (err == -ENOENT)
 		SKIP(return -1, "one CPU only");
 	if (err)
-		SKIP(return -1, "%s: %s", h->path, strerror(-err));
+		SKIP(return -1, "no CPU can be taken offline");
 	return h->cpu;
 }
 
@@ -242,8 +242,8 @@ FIXTURE_SETUP(hotplug)
 
 	if (cpu < 0)
 		return;
-	self->guard = undo_on_exit(&self->undo_fd, take_cpu_online, &self->h);
-	ASSERT_LT(0, self->guard);
+	self->undo_pid = undo_on_exit(&self->undo_fd, take_cpu_online, &self->h);
+	ASSERT_LT(0, self->undo_pid);
 
 	self->area = group_areas();
 	for (i = 0; i < TRACEES; i++) {
@@ -252,7 +252,7 @@ FIXTURE_SETUP(hotplug)
 			.rounds = 20, .armed = true };
 		skip_if_refused(_metadata,
 				group_start(&self->t[i], &self->m[i], i % 3),
-			       "ptrace");
+				"ptrace");
 		ASSERT_EQ(0, pin_to_cpu(self->t[i].tid, cpu));
 	}
 }
@@ -263,9 +263,9 @@ FIXTURE_TEARDOWN(hotplug)
 
 	for (i = 0; i < TRACEES; i++)
 		tracee_stop(&self->t[i]);
-	if (self->guard > 0) {
+	if (self->undo_pid > 0) {
 		close(self->undo_fd);
-		waitpid(self->guard, NULL, 0);
+		waitpid(self->undo_pid, NULL, 0);
 	}
 }
 
@@ -282,7 +282,7 @@ TEST_F(hotplug, every_trap_arrives)
 	struct stop s;
 
 	/* The harness of 6.1 runs the test even if the setup has skipped it */
-	if (self->guard <= 0)
+	if (self->undo_pid <= 0)
 		return;
 	for (i = 0; i < TRACEES; i++) {
 		ASSERT_EQ(0, tracee_cont(&self->t[i])) {
@@ -300,7 +300,7 @@ TEST_F(hotplug, every_trap_arrives)
 		online = !online;
 		err = write_file(self->h.path, online ? "1" : "0");
 		if (err == -EBUSY || err == -EPERM || err == -EOPNOTSUPP)
-			SKIP(return, "offline: %s", strerror(-err));
+			SKIP(return, "the CPU cannot be taken offline");
 		ASSERT_EQ(0, err);
 		for (i = 0; online && i < TRACEES; i++)
 			if (self->t[i].tid > 0)
@@ -318,7 +318,7 @@ TEST_F(hotplug, every_trap_arrives)
 FIXTURE(offline_cpu) {
 	unsigned int *words;
 	struct hotplug h;
-	pid_t guard;
+	pid_t undo_pid;
 	int cpu, undo_fd;
 };
 
@@ -328,15 +328,15 @@ FIXTURE_SETUP(offline_cpu)
 	self->cpu = last_cpu(_metadata, &self->h);
 	if (self->cpu < 0)
 		return;
-	self->guard = undo_on_exit(&self->undo_fd, take_cpu_online, &self->h);
-	ASSERT_LT(0, self->guard);
+	self->undo_pid = undo_on_exit(&self->undo_fd, take_cpu_online, &self->h);
+	ASSERT_LT(0, self->undo_pid);
 }
 
 FIXTURE_TEARDOWN(offline_cpu)
 {
-	if (self->guard > 0) {
+	if (self->undo_pid > 0) {
 		close(self->undo_fd);
-		waitpid(self->guard, NULL, 0);
+		waitpid(self->undo_pid, NULL, 0);
 	}
 }
 
@@ -346,7 +346,7 @@ TEST_F(offline_cpu, slots_stay_reserved)
 	unsigned int i;
 
 	/* The harness of 6.1 runs the test even if the setup has skipped it */
-	if (self->guard <= 0)
+	if (self->undo_pid <= 0)
 		return;
 	for (i = 0; i < DR_SLOTS; i++) {
 		fd[i] = open_breakpoint(&self->words[i], 0, self->cpu);
@@ -357,7 +357,7 @@ TEST_F(offline_cpu, slots_stay_reserved)
 	}
 	err = write_file(self->h.path, "0");
 	if (err == -EBUSY || err == -EPERM || err == -EOPNOTSUPP)
-		SKIP(return, "offline: %s", strerror(-err));
+		SKIP(return, "the CPU cannot be taken offline");
 	ASSERT_EQ(0, err);
 	/* For any CPU it runs on: also on that one later */
 	EXPECT_EQ(-ENOSPC, open_breakpoint(&self->words[4], 0, -1));

@@ -16,7 +16,7 @@
 
 #include "tracee.h"
 
-#define GROUP_MAX	64	/* members with addresses of their own */
+#define GROUP_MAX	64	/* tracees with different addresses */
 
 /**
  * struct group_area - what one tracee watches and accesses; a page
@@ -25,8 +25,8 @@
  * @read: under its rw watchpoint
  * @switches: number of switches from another armed thread
  * @moves: number of migrations to another CPU
- * @since: time of the last switch, in ns of CLOCK_MONOTONIC
- * @from: the armed thread before the last switch
+ * @switched_at: time of the last switch, in ns of CLOCK_MONOTONIC
+ * @switched_from: the armed thread before the last switch
  * @token: in the first area only: the tracee that has the token
  * @rest: up to a page
  */
@@ -83,7 +83,7 @@ struct group_tracee {
 	unsigned long step;
 };
 
-#define GROUP_TRAPS_PER_ROUND	5	/* traps that a round owes */
+#define GROUP_TRAPS_PER_ROUND	5	/* expected traps of a round */
 
 struct group_area *group_areas(void);
 pid_t group_switched_from(pid_t tid, int cpu);
