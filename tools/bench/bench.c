@@ -483,7 +483,7 @@ static void bench_memory(int *cpus, int ncpus)
 
 /*
  * Two copies of the loop of the report, with different addresses, each where
- * the scheduler puts it (side 0), or both on one CPU (side 1); and crews that
+ * the scheduler puts it (side 0), or both on one CPU (side 1); and groups that
  * hand each CPU round at every access (side 2).
  */
 static unsigned long *report_switches;
@@ -529,22 +529,22 @@ static int report_loop(unsigned int worker)
 	return 0;
 }
 
-#define CREW	8
+#define GROUP	8
 
 static int hand_over(unsigned int nr)
 {
-	unsigned int rounds = 500 / CREW, i;
+	unsigned int rounds = 500 / GROUP, i;
 	struct group_area *area = group_areas();
-	struct group_tracee m[CREW];
-	struct tracee t[CREW];
+	struct group_tracee m[GROUP];
+	struct tracee t[GROUP];
 	unsigned long sum;
 	double begin;
 	int turn = 0;
 
 	while (my_turn(&turn, 4)) {
-		for (i = 0; i < CREW; i++) {
+		for (i = 0; i < GROUP; i++) {
 			m[i] = (struct group_tracee){
-				.area = area, .nr = i, .of = CREW,
+				.area = area, .nr = i, .of = GROUP,
 				.rounds = rounds, .armed = true,
 				.pace = PACE_YIELD };
 			area[i].switches = 0;
@@ -554,10 +554,10 @@ static int hand_over(unsigned int nr)
 				die("start");
 		}
 		begin = now();
-		if (group_run(t, CREW))
+		if (group_run(t, GROUP))
 			exit(1);
 		begin = now() - begin;
-		for (sum = 0, i = 0; i < CREW; i++) {
+		for (sum = 0, i = 0; i < GROUP; i++) {
 			sum += area[i].switches;
 			tracee_stop(&t[i]);
 		}
@@ -585,7 +585,7 @@ static void bench_switches(int *cpus, int ncpus)
 	}
 	end_turns();
 	one = median(results[0]);
-	printf("report's loop twice %.0f/s, on one CPU %.0f/s, crews %.0f/s|%.0f|>= 20\n",
+	printf("report's loop twice %.0f/s, on one CPU %.0f/s, groups %.0f/s|%.0f|>= 20\n",
 	       one, median(results[1]), median(results[2]),
 	       median(results[2]) / (one > 1 ? one : 1));
 }

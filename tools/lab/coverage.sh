@@ -11,7 +11,7 @@
 #
 # The table is by function: lines reached of those that can be, in percent, and
 # branches. not-reached.txt says of each line that no program can reach why; what
-# is left is "owed" a test, and listed below the table. HTML reports come to
+# is left has no test yet, and listed below the table. HTML reports come to
 # .cache/lab/coverage/{suite,kernel}/html. Exit code 0 if the suite reaches 95 %
 # of the lines.
 me=coverage
