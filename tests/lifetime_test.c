@@ -239,6 +239,7 @@ TEST_F(exec, clears_all_slots)
 struct detached {
 	unsigned int word;
 	unsigned long progress;
+	unsigned long hits;	/* seen by the tracer */
 	pid_t tid;
 	int go[2];
 };
@@ -255,6 +256,9 @@ static void store_on_request(struct tracee *t)
 	tracee_sync();
 	f->progress = 1;
 	probe_store4(&f->word, 1);
+	/* After a missed trap it does not wait for the next access */
+	if (!__atomic_load_n(&f->hits, __ATOMIC_RELAXED))
+		_exit(1);
 	for (;;) {
 		if (read(f->go[0], &byte, 1) != 1)
 			_exit(0);
@@ -320,6 +324,7 @@ static int arm_and_hit(struct tracee *t, enum tracee_how how)
 	if (!err)
 		err = tracee_check_trap(t, &s, &(struct trap){
 			.ip = probe_store4_next, .slots = 4, .progress = 1 });
+	f->hits = !err;
 	t->progress = progress;
 	return err;
 }
@@ -490,6 +495,8 @@ static void store_repeatedly(struct tracee *t)
 			_exit(0);
 		*t->progress += 1;
 		probe_store4(&f->word, 1);
+		if (__atomic_load_n(&f->hits, __ATOMIC_RELAXED) != *t->progress)
+			_exit(1);
 	}
 }
 
@@ -556,6 +563,7 @@ TEST_F(seized, interrupt_and_listen_keep_slots_armed)
 			tracee_report(t, &s, "expected SIGCONT");
 		}
 		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe_store4_next, n));
+		f->hits = n;
 	}
 }
 
