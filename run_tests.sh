@@ -213,8 +213,10 @@ verdict()
 				list[way] = list[way] (list[way] ? ", " : "") name
 				ndead++
 			}
-			if (type[i] ~ / fires at times /)
+			if (type[i] ~ / fires at times / && !(way name in partial)) {
+				partial[way name]
 				times = times "\n#     " way " " type[i]
+			}
 		}
 	}
 	/# SKIP this type of breakpoint never fires here/ {
@@ -251,10 +253,10 @@ verdict()
 			if (missed)
 				printf "#   traps missed: %d of %d expected\n", missed, verified + missed
 			if (times)
-				print "#   at the start of a program:" times
+				print "#   when a program started:" times
 			print "#   hypervisor: " where
-			print "#   what to do: see the list of failures; \"make emulated\" shows whether it is the"
-			print "#   kernel or the hypervisor: tests that pass there are not failed by the kernel"
+			print "#   what to do: see the list of failures; tests that pass with \"make emulated\" fail"
+			print "#   because of the hypervisor, not of the kernel"
 		}
 		exit ndead > 0
 	}' "$@"
