@@ -96,6 +96,7 @@ static void exec_from_thread(struct tracee *t)
 		_exit(1);
 	for (;;) {
 		probe_store4(ARENA_WORD, 1);
+		*t->progress = 2;
 		pause();
 	}
 }

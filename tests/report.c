@@ -279,6 +279,11 @@ void tracee_report(struct tracee *t, const struct stop *s, const char *fmt, ...)
 		append(&r, "#   seen: ");
 		append_status(&r, s->status);
 		if (WIFSTOPPED(s->status)) {
+			/* By tracee_wait_trap() */
+			if (WSTOPSIG(s->status) == SIGSTOP &&
+			    s->info.si_code == SI_TKILL &&
+			    s->info.si_pid == getpid())
+				append(&r, " of the watchdog");
 			append(&r, ", code %d, si_addr %p, DR6 %#lx\n",
 			       s->info.si_code, s->info.si_addr, s->dr6);
 			append(&r, "#   seen: ip %#lx", s->ip);

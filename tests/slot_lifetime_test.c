@@ -470,8 +470,9 @@ static void store_on_request(struct shared *l)
 	char byte;
 
 	for (n = 1; read(l->go[0], &byte, 1) == 1; n++) {
-		l->progress = n;
+		l->progress = 2 * n - 1;
 		probe_store4(&l->word[n % DR_SLOTS], n);
+		l->progress = 2 * n;
 	}
 	_exit(0);
 }
@@ -569,11 +570,11 @@ TEST_F(slot_lifetime, kept_when_tracer_thread_exits)
 	/* Three stores and the exit: after a missed trap it does not wait */
 	EXPECT_EQ(3, write(l->go[1], "abc", 3));
 	close(l->go[1]);
-	EXPECT_EQ(0, tracee_expect_hit(t, 4, probe_store4_next, 2));
-	EXPECT_EQ(0, tracee_expect_hit(t, 8, probe_store4_next, 3));
+	EXPECT_EQ(0, tracee_expect_hit(t, 4, probe_store4_next, 3));
+	EXPECT_EQ(0, tracee_expect_hit(t, 8, probe_store4_next, 5));
 	EXPECT_EQ(0, tracee_disarm_all(t));
 	EXPECT_EQ(0, tracee_expect_exit(t));
-	EXPECT_EQ(4, l->progress);
+	EXPECT_EQ(8, l->progress);
 	end_detached(t);
 }
 

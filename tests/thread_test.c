@@ -409,7 +409,7 @@ TEST_F(thread, armed_one_at_a_time_while_all_run)
 		at = s.progress;
 		for (n = 0; n < 10; n++) {
 			ASSERT_EQ(0, tracee_cont(&t[i]));
-			ASSERT_EQ(0, tracee_wait(&t[i], &s));
+			ASSERT_EQ(0, tracee_wait_trap(&t[i], &s, at + 1 + n));
 			/* It is not known whether that store was made before */
 			if (!n && s.progress == at + 1)
 				at++;

@@ -42,7 +42,7 @@ struct tracee_page {
  * SIGALRM belongs to the harness.  A POSIX timer is not inherited by fork(), so
  * every tracer starts its own together with its first tracee.
  */
-#define WATCHDOG_TICK	5	/* seconds */
+#define WATCHDOG_TICK	1	/* seconds */
 #define WATCHDOG_SIGNAL	(SIGRTMAX - 1)
 
 /* timer_create(2); glibc has no name for it */
@@ -65,6 +65,9 @@ static __thread struct {
 	int waiting;
 	unsigned int ticks;
 	sigjmp_buf expired;
+	/* See tracee_wait_trap() */
+	const struct tracee *expects;
+	unsigned long progress;
 } watchdog;
 
 /**
@@ -94,9 +97,16 @@ void watchdog_expired(void)
 
 static void watchdog_tick(int sig)
 {
+	const struct tracee *t = watchdog.expects;
+
 	(void)sig;
-	if (__atomic_load_n(&watchdog.waiting, __ATOMIC_RELAXED) &&
-	    ++watchdog.ticks > watchdog_seconds() / WATCHDOG_TICK) {
+	if (!__atomic_load_n(&watchdog.waiting, __ATOMIC_RELAXED))
+		return;
+	if (t && __atomic_load_n(t->progress, __ATOMIC_RELAXED) > watchdog.progress) {
+		syscall(SYS_tkill, t->tid, SIGSTOP);
+		watchdog.expects = NULL;
+	}
+	if (++watchdog.ticks > watchdog_seconds() / WATCHDOG_TICK) {
 		watchdog.waiting = 0;
 		siglongjmp(watchdog.expired, 1);
 	}
@@ -631,6 +641,29 @@ int tracee_wait(struct tracee *t, struct stop *s)
 }
 
 /**
+ * tracee_wait_trap() - tracee_wait() for a trap that may be missed
+ * @t: running tracee; its access number grows
+ * @s: filled in
+ * @progress: the access number of the trap
+ *
+ * A tracee that has missed a trap may run on for ever, or block.  If its access
+ * number exceeds @progress while it is waited for, the watchdog stops it with a
+ * SIGSTOP.
+ *
+ * Return: as tracee_wait().
+ */
+int tracee_wait_trap(struct tracee *t, struct stop *s, unsigned long progress)
+{
+	int err;
+
+	watchdog.progress = progress;
+	watchdog.expects = t;
+	err = tracee_wait(t, s);
+	watchdog.expects = NULL;
+	return err;
+}
+
+/**
  * tracee_wait_any() - wait for the next event of any of several tracees
  * @set: the tracees; the caller has no other children
  * @n: how many
@@ -856,14 +889,19 @@ int tracee_check_exit(struct tracee *t, const struct stop *s)
  */
 int tracee_expect_trap(struct tracee *t, const struct trap *want)
 {
+	/* Some tracees repeat their accesses under the same numbers */
+	bool grows = *t->progress <= want->progress;
 	struct stop s;
+	int err;
 
 	check_type_fires(t, want);
 	if (tracee_cont(t)) {
 		tracee_report(t, NULL, "cannot continue: %s", strerror(errno));
 		return 1;
 	}
-	return tracee_wait(t, &s) ? 1 : tracee_check_trap(t, &s, want);
+	err = grows ? tracee_wait_trap(t, &s, want->progress) :
+		      tracee_wait(t, &s);
+	return err ? err : tracee_check_trap(t, &s, want);
 }
 
 /**

@@ -175,6 +175,7 @@ int tracee_disarm_all(struct tracee *t);
 int tracee_resume(struct tracee *t, int request, int sig);
 int tracee_cont(struct tracee *t);
 int tracee_wait(struct tracee *t, struct stop *s);
+int tracee_wait_trap(struct tracee *t, struct stop *s, unsigned long progress);
 struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			       struct stop *s);
 
