@@ -29,10 +29,11 @@ static inline void print_header(void)
 #include "firing.h"
 #include "slot_count.h"
 #include "tracee.h"
+#include "watchdog.h"
 
 /*
- * A loaded or emulated machine may be slow, and the watchdog in tracee.c reports
- * a tracee that hangs long before this.
+ * A loaded or emulated machine may be slow, and the watchdog reports a tracee
+ * that hangs long before this.
  */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 300

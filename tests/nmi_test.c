@@ -22,7 +22,7 @@
 #define ACCESSES	4
 #define ROUNDS		4
 #define PERIOD		100003	/* cycles from one NMI to the next */
-#define TURNS		200000	/* of a loop, which take the time of some NMIs */
+#define SPINS		200000	/* of a loop, which take the time of some NMIs */
 
 struct nmi {
 	unsigned long sink;
@@ -65,7 +65,7 @@ static void access_after_nmis(struct tracee *t)
 		*t->progress = n;
 		__atomic_store_n(&nmi->running, n, __ATOMIC_SEQ_CST);
 		if (nmi->spins)
-			for (turn = 0; turn < TURNS; turn++)
+			for (turn = 0; turn < SPINS; turn++)
 				;
 		else
 			while (__atomic_load_n(&nmi->go, __ATOMIC_SEQ_CST) < n)

@@ -683,9 +683,9 @@ TEST_F(signals, group_stop_of_attached_tracee)
  * machine, leave no time for anything else.  The test ends after a number of
  * accesses and signals, however long either takes.
  */
-#define STORM_NS	100000
-#define STORM_ACCESSES	400UL
-#define STORM_SIGNALS	100UL
+#define TIMER_NS	100000
+#define TIMER_ACCESSES	400UL
+#define TIMER_SIGNALS	100UL
 
 static void timer_handler(int sig)
 {
@@ -707,7 +707,7 @@ static void other_timer_handler(int sig)
 
 static void store_under_timer(struct tracee *t)
 {
-	struct itimerspec tick = { .it_value.tv_nsec = STORM_NS };
+	struct itimerspec tick = { .it_value.tv_nsec = TIMER_NS };
 	struct sigevent event = {
 		.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
 	};
@@ -727,7 +727,7 @@ static void store_under_timer(struct tracee *t)
 		_exit(1);
 	for (i = 1; ; i++) {
 		/* Another delay each time, so that it expires everywhere */
-		tick.it_value.tv_nsec = 1 + i * 7919 % STORM_NS;
+		tick.it_value.tv_nsec = 1 + i * 7919 % TIMER_NS;
 		if (armed != signals && timer_settime(timer, 0, &tick, NULL))
 			_exit(1);
 		armed = signals;
@@ -739,7 +739,7 @@ static void store_under_timer(struct tracee *t)
 		 * not
 		 */
 		signals = __atomic_load_n(&words->last, __ATOMIC_RELAXED);
-		if (i >= STORM_ACCESSES && signals >= STORM_SIGNALS)
+		if (i >= TIMER_ACCESSES && signals >= TIMER_SIGNALS)
 			break;
 	}
 	timer_delete(timer);
@@ -845,8 +845,8 @@ TEST_F(timer_signals, no_trap_lost_or_doubled)
 	}
 	ASSERT_EQ(0, tracee_check_sync(t, &s, i - 1));
 	ASSERT_TRUE(stored);
-	ASSERT_LE(STORM_ACCESSES, i - 1);
-	ASSERT_LE(STORM_SIGNALS, seen);
+	ASSERT_LE(TIMER_ACCESSES, i - 1);
+	ASSERT_LE(TIMER_SIGNALS, seen);
 	ASSERT_EQ(delivered, self->words->handled);
 }
 

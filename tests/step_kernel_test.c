@@ -448,20 +448,35 @@ TEST_F(step_kernel, breakpoint_after_syscall)
  * there.  Regression test for 41c1a06d1d15: since 6342adcaa683 the report was
  * one instruction late.
  */
-TEST_F(step_kernel, over_syscall)
+static void over_syscall(struct __test_metadata *_metadata, struct tracee *t,
+			 bool onto_breakpoint)
 {
-	struct tracee *t = &self->t;
 	unsigned int round;
 
 	run(_metadata, t, make_syscall);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_syscall_at));
+	if (onto_breakpoint)
+		ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, step_syscall_next));
 	for (round = 0; round < 3; round++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, step_syscall_at, 1));
 		ASSERT_EQ(0, expect_report(t, PTRACE_SINGLESTEP, 0, TRAP_BRKPT,
 					   step_syscall_next, 1));
+		if (onto_breakpoint)
+			ASSERT_EQ(0, expect_hit_by(t, PTRACE_SINGLESTEP, 2,
+						   step_syscall_next, 1));
 		ASSERT_EQ(0, expect_step(t, step_syscall_next + 1, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 5));
 	}
+}
+
+TEST_F(step_kernel, over_syscall)
+{
+	over_syscall(_metadata, &self->t, false);
+}
+
+TEST_F(step_kernel, over_syscall_onto_breakpoint)
+{
+	over_syscall(_metadata, &self->t, true);
 }
 
 #ifndef __x86_64__
@@ -499,25 +514,6 @@ TEST_F(step_kernel, over_sysenter)
 	}
 }
 #endif
-
-TEST_F(step_kernel, over_syscall_onto_breakpoint)
-{
-	struct tracee *t = &self->t;
-	unsigned int round;
-
-	run(_metadata, t, make_syscall);
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_syscall_at));
-	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, step_syscall_next));
-	for (round = 0; round < 3; round++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, step_syscall_at, 1));
-		ASSERT_EQ(0, expect_report(t, PTRACE_SINGLESTEP, 0, TRAP_BRKPT,
-					   step_syscall_next, 1));
-		ASSERT_EQ(0, expect_hit_by(t, PTRACE_SINGLESTEP, 2,
-					   step_syscall_next, 1));
-		ASSERT_EQ(0, expect_step(t, step_syscall_next + 1, 1));
-		ASSERT_EQ(0, tracee_expect_sync(t, 5));
-	}
-}
 
 /* A system call that the tracer emulates: one stop, and both breakpoints */
 TEST_F(step_kernel, breakpoints_around_emulated_syscall)

@@ -325,7 +325,7 @@ TEST_F(syscalls, syscall_stops)
 /*
  * A single-step over the call ends right after it (6342adcaa683), without bits
  * of the kernel's accesses.  DR6 and si_code of such a step are tested in
- * step_test.
+ * step_kernel_test.
  */
 TEST_F(syscalls, single_step_over_call)
 {

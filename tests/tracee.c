@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <poll.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 
 #include "firing.h"
 #include "tracee.h"
+#include "watchdog.h"
 
 #ifdef __x86_64__
 #define REG_IP	offsetof(struct user, regs.rip)
@@ -36,137 +36,14 @@ struct tracee_page {
 	int cpu;
 };
 
-/*
- * The watchdog interrupts a waitpid() that has seen no event for
- * watchdog_seconds(), so that the tracer can report what it was waiting for.
- * SIGALRM belongs to the harness.  A POSIX timer is not inherited by fork(), so
- * every tracer starts its own together with its first tracee.
- */
-#define WATCHDOG_TICK	1	/* seconds */
-#define WATCHDOG_SIGNAL	(SIGRTMAX - 1)
-
-/* timer_create(2); glibc has no name for it */
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id	_sigev_un._tid
-#endif
-
 /* Shared by all processes of a program */
 static struct shared {
 	int slot_retries;
-	unsigned int watchdog;
 	unsigned long verified, missed, unexpected;
 } *shared;
 
 /* How many tracees are polled one by one before waiting for all of them */
 #define WAIT_TRIES	2
-
-static __thread struct {
-	pid_t tid;
-	int waiting;
-	unsigned int ticks;
-	sigjmp_buf expired;
-	/* See tracee_wait_trap() */
-	const struct tracee *expects;
-	unsigned long progress;
-} watchdog;
-
-/**
- * watchdog_seconds() - time without an event after which a wait fails
- *
- * Return: TRACEE_WATCHDOG, TRACEE_WATCHDOG_LATER or TRACEE_WATCHDOG_SHORT.
- */
-unsigned int watchdog_seconds(void)
-{
-	return __atomic_load_n(&shared->watchdog, __ATOMIC_RELAXED);
-}
-
-/**
- * watchdog_expired() - to be called when a wait has failed
- *
- * Shortens the later waits of all processes of this program.  run_tests.sh
- * looks for the line that this prints, and sets HW_BREAKPOINT_WAIT_EXPIRED for
- * the programs that follow.
- */
-void watchdog_expired(void)
-{
-	dprintf(STDERR_FILENO, "# wait expired after %u s\n",
-		watchdog_seconds());
-	__atomic_store_n(&shared->watchdog, TRACEE_WATCHDOG_SHORT,
-			 __ATOMIC_RELAXED);
-}
-
-static void watchdog_tick(int sig)
-{
-	const struct tracee *t = watchdog.expects;
-
-	(void)sig;
-	if (!__atomic_load_n(&watchdog.waiting, __ATOMIC_RELAXED))
-		return;
-	if (t && __atomic_load_n(t->progress, __ATOMIC_RELAXED) > watchdog.progress) {
-		syscall(SYS_tkill, t->tid, SIGSTOP);
-		watchdog.expects = NULL;
-	}
-	if (++watchdog.ticks > watchdog_seconds() / WATCHDOG_TICK) {
-		watchdog.waiting = 0;
-		siglongjmp(watchdog.expired, 1);
-	}
-}
-
-static int watchdog_start(void)
-{
-	struct itimerspec tick = {
-		.it_value.tv_sec = WATCHDOG_TICK,
-		.it_interval.tv_sec = WATCHDOG_TICK,
-	};
-	struct sigaction action = {
-		.sa_handler = watchdog_tick,
-		.sa_flags = SA_RESTART,
-	};
-	struct sigevent event = {
-		.sigev_notify = SIGEV_THREAD_ID,
-		.sigev_signo = WATCHDOG_SIGNAL,
-	};
-	pid_t tid = syscall(SYS_gettid);
-	timer_t timer;
-
-	if (watchdog.tid == tid)
-		return 0;
-
-	event.sigev_notify_thread_id = tid;
-	if (sigaction(WATCHDOG_SIGNAL, &action, NULL) ||
-	    timer_create(CLOCK_MONOTONIC, &event, &timer) ||
-	    timer_settime(timer, 0, &tick, NULL))
-		return -errno;
-
-	watchdog.tid = tid;
-	watchdog.waiting = 0;
-	return 0;
-}
-
-/* waitpid() with the watchdog; 0 if it expired */
-static pid_t wait_event(pid_t pid, int *status)
-{
-	pid_t got;
-
-	if (sigsetjmp(watchdog.expired, 0)) {
-		sigset_t set;
-
-		watchdog_expired();
-		/* siglongjmp() has left the handler: its signal is still blocked */
-		sigemptyset(&set);
-		sigaddset(&set, WATCHDOG_SIGNAL);
-		sigprocmask(SIG_UNBLOCK, &set, NULL);
-		return 0;
-	}
-
-	watchdog.ticks = 0;
-	__atomic_store_n(&watchdog.waiting, 1, __ATOMIC_SEQ_CST);
-	do {
-		got = waitpid(pid, status, __WALL);
-	} while (got < 0 && errno == EINTR);
-	__atomic_store_n(&watchdog.waiting, 0, __ATOMIC_SEQ_CST);
-	return got;
-}
 
 /**
  * shared_alloc() - allocate memory that is shared with children
@@ -200,8 +77,6 @@ static void __attribute__((constructor)) init_shared(void)
 {
 	main_pid = getpid();
 	shared = shared_alloc(sizeof(*shared));
-	shared->watchdog = getenv("HW_BREAKPOINT_WAIT_EXPIRED") ?
-			   TRACEE_WATCHDOG_LATER : TRACEE_WATCHDOG;
 	reset_slot_retries();
 }
 
@@ -333,7 +208,7 @@ static int tracer_attach(struct tracee *t, enum tracee_how how)
 	int status, sig = SIGSTOP;
 
 	if (how == TRACEE_TRACEME) {
-		if (wait_event(t->tid, &status) != t->tid)
+		if (watchdog_wait(t->tid, &status) != t->tid)
 			return -ECHILD;
 		if (WIFEXITED(status) && WEXITSTATUS(status))
 			return -WEXITSTATUS(status);
@@ -352,7 +227,7 @@ static int tracer_attach(struct tracee *t, enum tracee_how how)
 		    ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL))
 			return -errno;
 	}
-	if (wait_event(t->tid, &status) != t->tid || !WIFSTOPPED(status) ||
+	if (watchdog_wait(t->tid, &status) != t->tid || !WIFSTOPPED(status) ||
 	    WSTOPSIG(status) != sig)
 		return -ECHILD;
 	if (how == TRACEE_ATTACH &&
@@ -625,7 +500,7 @@ static void read_event(struct tracee *t, struct stop *s)
 int tracee_wait(struct tracee *t, struct stop *s)
 {
 	unsigned int seconds = watchdog_seconds();
-	pid_t pid = wait_event(t->tid, &s->status);
+	pid_t pid = watchdog_wait(t->tid, &s->status);
 
 	if (!pid)
 		tracee_report(t, NULL,
@@ -656,10 +531,9 @@ int tracee_wait_trap(struct tracee *t, struct stop *s, unsigned long progress)
 {
 	int err;
 
-	watchdog.progress = progress;
-	watchdog.expects = t;
+	watchdog_expect(t, progress);
 	err = tracee_wait(t, s);
-	watchdog.expects = NULL;
+	watchdog_expect(NULL, 0);
 	return err;
 }
 
@@ -689,7 +563,7 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			pid = waitpid(set[next].tid, &s->status, __WALL | WNOHANG);
 	}
 	if (pid <= 0)
-		pid = wait_event(-1, &s->status);
+		pid = watchdog_wait(-1, &s->status);
 
 	for (i = 0; i < n && pid > 0; i++, next = (next + 1) % n) {
 		if (set[next].tid == pid) {

@@ -23,15 +23,6 @@
 
 #include "debugreg.h"
 
-/*
- * Seconds without an event after which a wait fails.  The program has failed
- * then, and its later waits are short; programs that run after it start with
- * TRACEE_WATCHDOG_LATER.
- */
-#define TRACEE_WATCHDOG		60
-#define TRACEE_WATCHDOG_LATER	15
-#define TRACEE_WATCHDOG_SHORT	5
-
 /* The instruction pointer in a signal handler's context */
 #ifdef __x86_64__
 #define UC_IP	REG_RIP
@@ -152,8 +143,6 @@ extern void (*tracee_on_dead_type)(void);
 extern bool tracee_retries_enospc;
 
 void *shared_alloc(size_t size);
-unsigned int watchdog_seconds(void);
-void watchdog_expired(void);
 void reset_slot_retries(void);
 bool retry_on_enospc(int err);
 int pin_to_cpu(pid_t tid, int cpu);

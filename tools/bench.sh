@@ -15,7 +15,7 @@ mkdir -p "$dir" && dir=$(cd "$dir" && pwd) || exit 1
 
 cd "$top/tests" || exit 1
 "${CC:-gcc}" -O2 -Wall -Wextra -D_GNU_SOURCE -pthread -I. ../tools/bench/bench.c \
-	tracee.c report.c probes.c tracee_group.c environment.c firing.c -o "$dir/bench" || exit 1
+	watchdog.c tracee.c report.c probes.c tracee_group.c environment.c firing.c -o "$dir/bench" || exit 1
 
 echo "# name|what|figure|limit|command" >"$dir/bench.dat"
 status=0

@@ -228,7 +228,7 @@ add "$p: Test the kernel's own accesses
 
 Watched memory that the kernel accesses, system calls, patched kernel
 text, uprobes, NMIs, and what of the kernel may be watched." \
-	kernel_access_test syscall_test text_patching_test uprobe_test nmi_test perf_kernel_test
+	kernel_access_test implicit_access_test syscall_test text_patching_test uprobe_test nmi_test perf_kernel_test
 add "$p: Test the debug registers of KVM guests
 
 A small VM monitor checks that the guest's and the host's breakpoints
