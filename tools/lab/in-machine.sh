@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# Runs inside a lab machine, in /suite: the suite under each fault in turn, program
-# by program, up to the first that sees it, beginning with the one in the file seen-by.
+# Runs inside a lab machine, in /suite: programs under each fault in turn, up to the
+# first that sees it.
 #
-#	sh in-machine.sh LIST [PROGRAM]... -- FAULT...
+#	sh in-machine.sh TESTS PROGRAM... -- FAULT...
+#
+# TESTS is suite.sh, for this suite, or own-tests.sh, for the kernel's own tests. It
+# defines
+#	prepare            called once, with no fault on
+#	order FAULT        prints the programs in the order in which to try them
+#	look PROGRAM       runs one: 0 if it sees the fault, with the tests in
+#	                   /tmp/tests and what they say in /tmp/message; 2 if only by an
+#	                   expired wait; 1 otherwise
 #
 # Prints a line for each fault, with the seconds it took:
 #	lab: caught FAULT SECONDS PROGRAM TEST...
@@ -14,7 +22,7 @@
 #	lab: reached FAULT COUNT
 # and before each "lab: fault FAULT", to know at which fault a machine died.
 
-list=$1
+tests=$1
 shift
 programs=
 while [ "$1" != -- ]; do
@@ -22,19 +30,15 @@ while [ "$1" != -- ]; do
 	shift
 done
 shift
+# shellcheck source=/dev/null
+. "./$tests"
 
 now()
 {
 	cut -d. -f1 /proc/uptime
 }
 
-# Whether one of the failures is more than an expired wait
-named()
-{
-	sed -n 's/^#     //p' /tmp/failed |
-		grep -qvE 'no event for|terminated by timeout|timed out|was killed$'
-}
-
+prepare
 for fault; do
 	echo "lab: fault $fault"
 	if ! echo "$fault" >/proc/hwbp_fault; then
@@ -42,35 +46,24 @@ for fault; do
 		continue
 	fi
 	begin=$(now)
-	caught=
-	late=
-	first=$(sed -n "s/^$fault //p" seen-by)
-	for p in $first $(echo " $programs " | sed "s/ $first / /"); do
-		sh ./run_tests.sh -o 240 -k "$list" -t "$p" >/tmp/out 2>&1
-		rc=$?
-		[ $rc -eq 1 ] || continue
-		# The section of run_tests.sh's summary that names what is unexpected
-		sed -n '/^# FAILED/,$p' /tmp/out >/tmp/failed
-		if ! named; then
-			late=$p
-			continue
-		fi
-		caught=$(sed -n 's/^#   \([a-z][^ ]*:[^ ]*\)$/\1/p; s/^#   \([a-z][a-z0-9_]*\)$/\1/p' \
-			/tmp/failed | sort -u | tr '\n' ' ')
-		[ -n "$caught" ] || caught=$p
-		break
+	caught='' late=''
+	for p in $(order "$fault"); do
+		look "$p"
+		case $? in
+		0) caught=$p && break ;;
+		2) late=$p ;;
+		esac
 	done
 	spent=$(($(now) - begin))
 	if [ -n "$caught" ]; then
-		echo "lab: caught $fault $spent $p $caught"
-		echo "lab: says $fault $(sed -n 's/^#     //p' /tmp/failed |
-			grep -vE 'no event for|terminated by timeout|timed out' |
-			head -n 1 | cut -c1-120)"
+		echo "lab: caught $fault $spent ${caught##*/} $(tr '\n' ' ' </tmp/tests)"
+		echo "lab: says $fault $(head -n 1 /tmp/message | cut -c1-120)"
 	elif [ -n "$late" ]; then
-		echo "lab: late $fault $spent $late"
+		echo "lab: late $fault $spent ${late##*/}"
 	else
 		echo "lab: missed $fault $spent"
 	fi
-	sed -n "s/^$fault \([0-9]*\) .*/lab: reached $fault \1/p" /proc/hwbp_fault
+	[ "$fault" = none ] ||
+		sed -n "s/^$fault \([0-9]*\) .*/lab: reached $fault \1/p" /proc/hwbp_fault
 	echo none >/proc/hwbp_fault
 done

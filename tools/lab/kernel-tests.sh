@@ -17,6 +17,8 @@
 me="kernel-tests"
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
+# shellcheck source=tools/lab/faults.sh
+. "$here/faults.sh"
 
 usage()
 {
@@ -26,7 +28,6 @@ usage()
 }
 
 version=6.12 kernel='' mode='' faults=''
-list=$here/faults/list
 while [ $# -gt 0 ]; do
 	case $1 in
 	--table) mode=table ;;
@@ -48,7 +49,7 @@ while [ $# -gt 0 ]; do
 		;;
 	-*) usage "unknown option: $1" ;;
 	*)
-		grep -q "^${1}[[:space:]]" "$list" || usage "unknown fault: $1 (lab.sh --list names them)"
+		is_fault "$1" || usage "unknown fault: $1 (lab.sh --list names them)"
 		faults="$faults $1"
 		;;
 	esac
@@ -155,29 +156,13 @@ if ! { rm -rf "$root" && mkdir -p "$root/bin" "$root/suite"; }; then
 fi
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$here/init" "$root/init"
-cp "$here/kernel-tests-in-machine.sh" "$root/suite/"
+cp "$here/in-machine.sh" "$here/own-tests.sh" "$root/suite/"
 (cd "$out" && cp -r breakpoints ptrace perf_events x86 "$root/suite/")
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/kernel-tests.gz" ||
 	die "cannot write $lab/kernel-tests.gz"
 
-flag()
-{
-	awk -v f="$1" -v want="$2" '$1 == f { n = split($3, a, ",")
-		for (i = 1; i <= n; i++) if (a[i] == want) found = 1 }
-		END { exit !found }' "$list"
-}
-
-shared='' alone=''
-for f in ${faults:-$(sed -n 's/^\([a-z][a-z0-9_]*\)[[:space:]].*/\1/p' "$list")}; do
-	if flag "$f" kvm || flag "$f" hw || flag "$f" bochs || flag "$f" soak; then
-		continue
-	elif flag "$f" boot; then
-		alone="$alone $f"
-	else
-		shared="$shared $f"
-	fi
-done
-
+# shellcheck disable=SC2086 # words
+sort_faults $faults
 [ -n "$faults" ] || rm -rf "$results"
 if ! { mkdir -p "$results" && touch "$results/lines"; }; then
 	die "cannot write $results"
@@ -186,38 +171,21 @@ for f in $faults; do
 	grep -v "^lab: [a-z]* ${f}\( \|$\)" "$results/lines" >"$results/lines.new"
 	mv "$results/lines.new" "$results/lines"
 done
-child=
-trap 'kill $child 2>/dev/null; wait; exit 130' INT
-trap 'kill $child 2>/dev/null; wait; exit 143' HUP TERM
 
-# run_faults NAME FAULT...: with a new boot after a fault that kills the machine
-run_faults()
+# run_all NAME FAULT...: and what is caught by chance, with no fault
+run_all()
 {
 	name=$1
 	shift
-	n=0
-	while [ $# -gt 0 ]; do
-		n=$((n + 1))
-		output=$results/$name.$n
-		# shellcheck disable=SC2086
-		"$here/run.sh" --kernel "$kernel" --initrd "$lab/kernel-tests.gz" \
-			--output "$output" --timeout 3000 -- \
-			sh kernel-tests-in-machine.sh $programs -- "$@" >"$output.out" 2>&1 &
-		child=$!
-		wait $child
-		grep '^lab: ' "$output/ktap" >>"$results/lines"
-		! grep -q '^lab: exit' "$output/ktap" || return
-		died=$(sed -n 's/^lab: fault //p' "$output/ktap" | tail -n 1)
-		[ -n "$died" ] || die "the machine died with no fault, see $output"
-		echo "lab: died $died" >>"$results/lines"
-		while [ $# -gt 0 ] && [ "$1" != "$died" ]; do shift; done
-		[ $# -eq 0 ] || shift
-	done
+	[ $# -eq 1 ] || set -- "$@" none
+	run_faults "$name" "$lab/kernel-tests.gz" own-tests.sh "$programs" "$@"
+	cat "$results/$name.lines" >>"$results/lines"
+	rm "$results/$name.lines"
 }
 
-# shellcheck disable=SC2086
-[ -z "$shared" ] || run_faults shared $shared
+# shellcheck disable=SC2086 # words
+[ -z "$shared" ] || run_all shared $shared
 for f in $alone; do
-	run_faults "alone-$f" "$f"
+	run_all "alone-$f" "$f"
 done
 table

@@ -22,6 +22,8 @@
 me=lab
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
+# shellcheck source=tools/lab/faults.sh
+. "$here/faults.sh"
 
 usage()
 {
@@ -36,7 +38,6 @@ if [ "${1-}" = fixes ]; then
 fi
 
 version=6.12 kernel='' short='' faults=''
-list=$here/faults/list
 # One of each kind: slot, length, type, DR6, step, switch, move, exit, fork, errors
 ten="disable_ignored len8_as_4 rw_as_write dr6_lowest_only switch_stale_address
 	migration_not_armed one_in_1000 fork_inherits second_thread
@@ -68,28 +69,11 @@ good_run=y
 [ -z "$faults" ] || good_run=
 [ -z "$short" ] || faults=$ten
 for f in $faults; do
-	grep -q "^${f}[[:space:]]" "$list" || usage "unknown fault: $f (lab.sh --list names them)"
+	is_fault "$f" || usage "unknown fault: $f (lab.sh --list names them)"
 done
 
-flag()
-{
-	awk -v f="$1" -v want="$2" '$1 == f { n = split($3, a, ",")
-		for (i = 1; i <= n; i++) if (a[i] == want) found = 1 }
-		END { exit !found }' "$list"
-}
-
-# Those that this lab can show; the others are counted apart
-all=${faults:-$(sed -n 's/^\([a-z][a-z0-9_]*\)[[:space:]].*/\1/p' "$list")}
-here_seen='' alone='' apart=''
-for f in $all; do
-	if flag "$f" kvm || flag "$f" hw || flag "$f" bochs || flag "$f" soak; then
-		apart="$apart $f"
-	elif flag "$f" boot; then
-		alone="$alone $f"
-	else
-		here_seen="$here_seen $f"
-	fi
-done
+# shellcheck disable=SC2086 # words
+sort_faults $faults
 
 "$here/setup.sh" || exit 1
 begin=$(date +%s)
@@ -113,61 +97,11 @@ done
 # 64-bit first: a fault seen there need not be looked for again
 programs="$(echo "$programs" | tr ' ' '\n' | grep _64) $(echo "$programs" | tr ' ' '\n' | grep _32)"
 
-# machine NAME INITRD [COMMAND]: boot one, with its output in $results/NAME. Whoever
-# kills us kills it too.
-child='' second=''
-trap 'kill $child $second 2>/dev/null; wait; exit 130' INT
-trap 'kill $child $second 2>/dev/null; wait; exit 143' HUP TERM
-machine()
-{
-	output=$results/$1
-	initrd=$2
-	shift 2
-	"$here/run.sh" --kernel "$kernel" --initrd "$initrd" --output "$output" \
-		--timeout 2400 ${1:+--} "$@" >"$output.out" 2>&1 &
-	child=$!
-	wait $child
-}
-
 # Add the script for the machine to the archive
 mkdir -p "$lab/add/suite"
-cp "$here/in-machine.sh" "$here/faults/seen-by" "$lab/add/suite/"
+cp "$here/in-machine.sh" "$here/suite.sh" "$here/faults/seen-by" "$lab/add/suite/"
 (cd "$lab/add" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/add.gz"
 cat "$initrd" "$lab/add.gz" >"$lab/lab.gz" || die "cannot write below $lab"
-
-# last_test NAME: what that machine ran when it died
-last_test()
-{
-	sed -n 's/.*the machine died or hung in the middle, last test: \([^ ;]*\).*/\1/p' \
-		"$results/$1.out" | tail -n 1
-}
-
-# run_faults NAME FAULT...: all of them, with a new boot after one that died
-run_faults()
-{
-	name=$1
-	shift
-	n=0
-	while [ $# -gt 0 ]; do
-		n=$((n + 1))
-		# shellcheck disable=SC2086
-		machine "$name.$n" "$lab/lab.gz" sh in-machine.sh lab.txt $programs -- "$@"
-		grep '^lab: ' "$results/$name.$n/ktap" >>"$results/$name.lines"
-		if grep -q '^lab: exit' "$results/$name.$n/ktap"; then
-			return
-		fi
-		died=$(sed -n 's/^lab: fault //p' "$results/$name.$n/ktap" | tail -n 1)
-		if [ -z "$died" ]; then
-			echo "lab: inconclusive $1" >>"$results/$name.lines"
-			shift
-			continue
-		fi
-		grep -q "^lab: caught $died " "$results/$name.$n/ktap" ||
-			echo "lab: died $died $(last_test "$name.$n")" >>"$results/$name.lines"
-		while [ $# -gt 0 ] && [ "$1" != "$died" ]; do shift; done
-		[ $# -eq 0 ] || shift
-	done
-}
 
 # good_kernel: with no fault the suite must be green
 good_kernel()
@@ -194,11 +128,10 @@ good_kernel()
 # lane NAME SHARED ALONE: those that share a machine, then each in one of its own
 lane()
 {
-	name=$1
 	# shellcheck disable=SC2086 # words
-	[ -z "$2" ] || run_faults "$name" $2
+	[ -z "$2" ] || run_faults "$1" "$lab/lab.gz" suite.sh "$programs" $2
 	for f in $3; do
-		run_faults "alone-$f" "$f"
+		run_faults "alone-$f" "$lab/lab.gz" suite.sh "$programs" "$f"
 	done
 }
 
@@ -206,7 +139,7 @@ lane()
 # kernel first gets fewer faults: of ten, so many.
 share=${good_run:+3}
 one='' two='' one_alone='' two_alone='' n=0
-for f in $here_seen $alone; do
+for f in $shared $alone; do
 	n=$((n + 3))
 	where=two
 	[ $((n % 10)) -ge "${share:-5}" ] || where=one
@@ -231,7 +164,7 @@ wait $second
 
 cat "$results"/*.lines 2>/dev/null >"$results/lines"
 # shellcheck disable=SC2086
-awk -v all="$here_seen $alone" -v apart="$apart" '
+awk -v all="$shared $alone" -v apart="$apart" '
 	FILENAME ~ /list$/ {
 		if ($0 ~ /^[a-z]/) {
 			origin[$1] = $2
