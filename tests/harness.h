@@ -32,8 +32,8 @@ static inline void print_header(void)
 #include "watchdog.h"
 
 /*
- * A loaded or emulated machine may be slow, and the watchdog reports a tracee
- * that hangs long before this.
+ * Not 30 s: at nice 19 beside busy loops a test gets a hundredth of a CPU, and is
+ * right to take longer.  For a tracee that hangs there is the watchdog.
  */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 300

@@ -10,11 +10,11 @@
 struct tracee;
 
 /*
- * Seconds without an event after which a wait fails.  The program has failed
- * then, and its later waits are short; programs that run after it start with
- * WATCHDOG_LATER.
+ * Seconds without an event after which a wait fails: less than the timeout in
+ * settings.  The program has failed then, and its later waits are short; programs
+ * that run after it start with WATCHDOG_LATER.
  */
-#define WATCHDOG_FIRST	60
+#define WATCHDOG_FIRST	40
 #define WATCHDOG_LATER	15
 #define WATCHDOG_SHORT	5
 
