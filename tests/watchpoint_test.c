@@ -16,7 +16,7 @@
 #include "probes.h"
 
 #define WINDOW	16	/* bytes; every place a watchpoint can have */
-#define REACH	8	/* bytes before and behind it that an access may touch */
+#define REACH	8	/* bytes before and after it that an access may touch */
 #define OFFSETS	(REACH + WINDOW + REACH - 8 + 1)
 #define CELLS	(OFFSETS * PROBE_ACCESSES)
 
@@ -27,7 +27,7 @@
 struct line {
 	unsigned char before[16];
 	unsigned char window[WINDOW];
-	unsigned char behind[32];
+	unsigned char after[32];
 };
 
 struct watch {

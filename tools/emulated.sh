@@ -7,7 +7,7 @@
 #	emulated.sh [OPTION]...		options as for run_tests.sh: -t, -k
 #	KERNEL=BZIMAGE emulated.sh	that kernel, not Debian's
 #
-# The programs are shared out to one emulated machine for each CPU, at most four.
+# The programs are distributed to one emulated machine for each CPU, at most four.
 # What they print is one KTAP document, program by program, with the summary and the
 # exit status of run_tests.sh. Without KERNEL the kernel is the newest of Debian's
 # 6.12 cloud kernels, else of its cloud kernels; it is downloaded and unpacked without root,
@@ -162,9 +162,9 @@ say "building the suite"
 initrd=$("$here/lab/initramfs.sh") || exit 1
 suite=$cache/lab/suite
 
-# Shared out to the machines: what takes long first, each to the one that has least
+# Distributed to the machines: what takes long first, each to the one that has least
 # to do. Seconds as measured on one machine; those not named take about 3.
-share_out()
+distribute()
 {
 	sed 's/.*://' "$suite/kselftest-list.txt" | awk -v lanes="$1" '
 		BEGIN {
@@ -204,7 +204,7 @@ if [ -n "$patterns" ]; then
 else
 	count=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || count=1
 	[ "$count" -le 4 ] || count=4
-	share_out "$count" >"$tmp/lanes" || exit 1
+	distribute "$count" >"$tmp/lanes" || exit 1
 	count=$(wc -l <"$tmp/lanes")
 fi
 

@@ -10,7 +10,7 @@
 # "trapped" is not volatile, so the compiler knows that it is still 0 at the next
 # check_trapped(); 97 of 110 fail. clang -O2: the empty dummy functions are never
 # called, 109 fail. clang -O0: POKEDATA writes 8 bytes to the 4 of "trapped", and
-# nr_tests lies behind it; 108 fail. -m32: the plan counts 2 lengths where the
+# nr_tests is after it; 108 fail. -m32: the plan counts 2 lengths where the
 # loops have 3, 62 planned and 86 run. And it exits with 0 each time. -Wextra
 # gives 17 warnings.
 . "$(dirname "$0")/../tap.sh"

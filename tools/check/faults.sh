@@ -119,7 +119,7 @@ all_known()
 	done <"$tmp/never_green"
 }
 
-# What the shim spoils by itself it spoils every time. Leaves the tests that a fault
+# What the shim breaks by itself it breaks every time. Leaves the tests that a fault
 # must turn red in $tmp/expected, and those that are red anyway in $tmp/never_green.
 green()
 {

@@ -7,7 +7,7 @@
  *   LD_PRELOAD=./shim.so HWBP_FAULT=never_armed ./slot_test_64
  *
  * tools/faults/list says what each fault does.  The tracee runs with the shim
- * as well, so that both sides of a test can be lied to; what a test does in
+ * as well, so that either side of a test can be deceived; what a test does in
  * assembly, and what it executes anew without its environment, is not.
  */
 #ifndef HW_BREAKPOINT_SHIM_H

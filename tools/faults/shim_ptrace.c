@@ -43,11 +43,11 @@ static __thread struct known {
 	int request;
 	unsigned long traps;
 	unsigned long last_dr6;
-	/* The stop before us is a debug trap, and can be told twice */
-	bool told;
+	/* The stop before us is a debug trap, and can be reported twice */
+	bool reportable;
 	/* It did not go on: the next event is this stop again */
 	bool again;
-	/* The stop before us is invented, behind it comes this one */
+	/* The stop before us is invented, this one comes after it */
 	bool invented;
 	bool held;
 	int held_status;
@@ -137,7 +137,7 @@ static unsigned long seen_dr(struct known *k, unsigned int n)
 }
 
 /* The DR7 that the broken kernel makes of @dr7 */
-static unsigned long spoil_dr7(struct known *k, unsigned long dr7)
+static unsigned long fault_dr7(struct known *k, unsigned long dr7)
 {
 	static const unsigned char shorter[4] = { 0, 0, 3, 1 };
 	unsigned long was = seen_dr(k, 7);
@@ -192,28 +192,28 @@ static long refused(struct known *k, long ret)
 
 static long poke_dr(struct known *k, unsigned int n, unsigned long val)
 {
-	unsigned long spoiled = val;
+	unsigned long written = val;
 	long ret;
 
 	if (n == 7)
-		spoiled = spoil_dr7(k, val);
+		written = fault_dr7(k, val);
 	if (n < DR_SLOTS && fault("address_off_by_one"))
-		spoiled = val + 1;
+		written = val + 1;
 	if (n < DR_SLOTS && k->poked[n] && val && fault("second_address_ignored"))
-		spoiled = k->asked[n];
+		written = k->asked[n];
 	if (n == 6 && fault("poke_dr6_ignored"))
 		return 0;
 
-	ret = real_poke(k->tid, n, spoiled);
+	ret = real_poke(k->tid, n, written);
 	/* An odd address does not suit every length: then the right one */
-	if (ret && spoiled != val) {
-		spoiled = val;
+	if (ret && written != val) {
+		written = val;
 		ret = real_poke(k->tid, n, val);
 	}
 	if (ret)
 		return refused(k, ret);
 	k->asked[n] = val;
-	k->given[n] = spoiled;
+	k->given[n] = written;
 	k->poked[n] = true;
 	parent = k;
 	slots_were_armed |= n == 7 && val & 0xff;
@@ -292,16 +292,16 @@ static bool is_resume(int request)
 
 static long resume(struct known *k, int request, unsigned long sig)
 {
-	bool told = k->told;
+	bool reportable = k->reportable;
 
 	if (k->invented) {
 		k->invented = false;
 		return 0;
 	}
-	k->told = false;
+	k->reportable = false;
 	k->request = request;
-	/* Told twice: the thread stays, and its stop is reported again */
-	if (told && k->traps % 50 == 8 && fault("trap_doubled")) {
+	/* Reported twice: the thread stays, and its stop is reported again */
+	if (reportable && k->traps % 50 == 8 && fault("trap_doubled")) {
 		k->again = true;
 		return 0;
 	}
@@ -412,12 +412,12 @@ static bool is_lost(struct known *k)
  * The event that the tracer of @k gets for the real one; false where it gets
  * none, and the thread has gone on.
  */
-static bool spoil_event(struct known *k, int *status)
+static bool fault_event(struct known *k, int *status)
 {
 	if (WIFSTOPPED(*status))
 		at_stop(k, *status);
-	k->told = is_trap(k->tid, *status);
-	if (k->told) {
+	k->reportable = is_trap(k->tid, *status);
+	if (k->reportable) {
 		k->traps++;
 		if (!is_lost(k))
 			return true;
@@ -476,7 +476,7 @@ pid_t waitpid(pid_t pid, int *status, int options)
 			k = find(got);
 			if (!k && WIFSTOPPED(*status))
 				k = know(got);
-		} while (k && !spoil_event(k, status));
+		} while (k && !fault_event(k, status));
 	}
 	if (k && !WIFSTOPPED(*status))
 		forget(k);

@@ -127,7 +127,7 @@ END {
 			k = hits["kernel", file, nr] > 0
 			r = reason(file, nr)
 			if (r != "" && (s || k)) {
-				print "reached, but listed as out of reach: " file ":" nr ": " text[file, nr] >owed
+				print "reached, but listed as out of reach: " file ":" nr ": " text[file, nr] >untested
 				r = ""
 			}
 			if (r != "") {
@@ -145,9 +145,9 @@ END {
 			f[name, "bs"] += taken["suite", key]
 			f[name, "bk"] += taken["kernel", key]
 			if (!s)
-				printf "owed a test%s: %s:%d %s: %s\n",
+				printf "no test%s: %s:%d %s: %s\n",
 					k ? " (the kernel'\''s own reach it)" : "",
-					file, nr, name, text[file, nr] >owed
+					file, nr, name, text[file, nr] >untested
 		}
 		split("lines suite kernel branches bs bk", column, " ")
 		for (n = 1; n <= names; n++) {
@@ -163,9 +163,9 @@ END {
 	printf "%d lines are out of reach, see not-reached.txt\n", out
 	for (i = 1; i <= reasons; i++)
 		if (!used[i])
-			print "fits no line: " why[i] >owed
-	close(owed)
-	while ((getline line < owed) > 0)
+			print "fits no line: " why[i] >untested
+	close(untested)
+	while ((getline line < untested) > 0)
 		print line
 	exit sum["suite"] < 0.95 * sum["lines"]
 }

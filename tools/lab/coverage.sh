@@ -111,9 +111,9 @@ table()
 	for f in suite kernel; do
 		[ -s "$results/$f.info" ] || die "no $results/$f.info"
 	done
-	rm -f "$results/owed"
+	rm -f "$results/untested"
 	(cd "$src" && awk -v ptrace="$ptrace" -v traps="$traps" -v src="$src/" \
-		-v owed="$results/owed" -f "$here/coverage.awk" \
+		-v untested="$results/untested" -f "$here/coverage.awk" \
 		"$here/not-reached.txt" "$results/suite.info" "$results/kernel.info")
 }
 

@@ -63,10 +63,10 @@ passed=0 failed=0
 for version; do
 	say "kernels of $version"
 	good=$("$here/kernel.sh" -v "$version") || exit 1
-	mended=$("$here/kernel.sh" -v "$version" -p) || exit 1
+	patched=$("$here/kernel.sh" -v "$version" -p) || exit 1
 	machine "$version" plain "$good" &
 	plain=$!
-	machine "$version" fixed "$mended" &
+	machine "$version" fixed "$patched" &
 	fixed=$!
 	wait $plain
 	wait $fixed

@@ -6,7 +6,7 @@
 #
 #	initramfs.sh --checkout   this directory instead, built as "make -C tests"
 #	                          does, with the libraries that its programs need, and
-#	                          what is preloaded to spoil them in /prebuilt
+#	                          the libraries to preload, in /prebuilt
 me=initramfs
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"

@@ -88,7 +88,7 @@ say "built after $(($(date +%s) - begin)) s"
 results=$lab/results
 rm -rf "$results"
 mkdir -p "$results" || die "cannot write $results"
-# The quick and the telling first; those with a bug of the emulator last
+# The quick ones that see most first; those with a bug of the emulator last
 programs="first_trap_test_64 slot_test_64 execute_test_64"
 rest=$(sed 's/^kvm_.*//' "$lab/suite/kselftest-list.txt")
 for p in $rest; do

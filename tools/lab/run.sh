@@ -147,7 +147,7 @@ cat "$initrd" "$tmp/cmd.gz" >"$tmp/initrd" || inconclusive "cannot write below $
 # space is where it is on most hardware
 parameters="console=ttyS0 panic=-1 quiet reboot=t la57=off tsc_early_khz=2400000 tsc=reliable $append"
 
-# The machine, under a watchdog, and gone with us; what comes from its second line
+# The machine, under a watchdog, and killed with this script; what comes from its second line
 # while it is there goes to the file ktap, and all but what init says to our caller
 watched()
 {

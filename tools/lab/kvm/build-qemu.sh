@@ -133,12 +133,12 @@ nrips()
 	[ -e "$1" ] || die "no qemu_*.dsc in $dir"
 	[ $# = 1 ] || die "more than one qemu_*.dsc in $dir: $*"
 
-	if [ ! -e "$dir/src/.mended" ]; then
+	if [ ! -e "$dir/src/.patched" ]; then
 		rm -rf "$dir/src"
 		dpkg-source --no-check -x "$1" "$dir/src"
 		mend
 		nrips
-		: >"$dir/src/.mended"
+		: >"$dir/src/.patched"
 	fi
 
 	mkdir -p "$dir/build"

@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	while (now() - start < limit) {
-		/* First the breakpoint, then the signal behind it */
+		/* First the breakpoint, then the signal after it */
 		if (ptrace(PTRACE_CONT, pid, 0, 0) ||
 		    waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
 			break;
