@@ -712,7 +712,8 @@ report()
 			printf '%s\n' "$line" >>"$tmp/environment" ;;
 		"# "*)
 			[ -z "$known_seen" ] || recognise "$prog:$running" "$line"
-			[ -n "$first" ] || first=${line#"# "} ;;
+			line_text=${line#"# "}
+			[ -n "$first" ] || first=${line_text#"$running: "} ;;
 		1..[0-9]*)
 			if [ -z "$planned" ]; then
 				planned=${line#1..}

@@ -64,16 +64,15 @@ FIXTURE_TEARDOWN(first_trap)
 
 /* The whole diagnosis in one line */
 static void expect_not_dead(struct __test_metadata *_metadata, enum firing_by by,
-			    enum bp_type type, const char *name)
+			    enum bp_type type)
 {
 	const struct firing *f = firing_of(by, type);
 
 	if (!firing_dead(by, 1U << type))
 		return;
-	fprintf(TH_LOG_STREAM,
-		"# first_trap.%s: DEAD: accepted%s, but 0 of %u fired. Known for SEV-SNP guests, gVisor, para-virtual KVM (PVM) and some bhyve guests\n",
-		name, by == BY_PERF ? "" : f->reads_back ? ", read back correctly" :
-		", read back wrongly", f->tried);
+	test_err("DEAD: accepted%s, but 0 of %u fired. Known for SEV-SNP guests, gVisor, para-virtual KVM (PVM) and some bhyve guests",
+		 by == BY_PERF ? "" : f->reads_back ? ", read back correctly" :
+		 ", read back wrongly", f->tried);
 	ASSERT_NE(0, f->fired);
 }
 
@@ -102,13 +101,13 @@ TEST_F(first_trap, execute)
 	};
 
 	if (variant->by == BY_PERF) {
-		expect_not_dead(_metadata, BY_PERF, BP_EXECUTE, "perf.execute");
+		expect_not_dead(_metadata, BY_PERF, BP_EXECUTE);
 		expect_count(_metadata, perf_attr(HW_BREAKPOINT_X,
 						  probe_target(0),
 						  PERF_EXECUTE_LEN));
 		return;
 	}
-	expect_not_dead(_metadata, BY_PTRACE, BP_EXECUTE, "ptrace.execute");
+	expect_not_dead(_metadata, BY_PTRACE, BP_EXECUTE);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe_target(0)));
 	ASSERT_EQ(0, tracee_expect_trap(t, &trap));
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
@@ -124,11 +123,11 @@ TEST_F(first_trap, write)
 	};
 
 	if (variant->by == BY_PERF) {
-		expect_not_dead(_metadata, BY_PERF, BP_WRITE, "perf.write");
+		expect_not_dead(_metadata, BY_PERF, BP_WRITE);
 		expect_count(_metadata, perf_attr(HW_BREAKPOINT_W, &word, 4));
 		return;
 	}
-	expect_not_dead(_metadata, BY_PTRACE, BP_WRITE, "ptrace.write");
+	expect_not_dead(_metadata, BY_PTRACE, BP_WRITE);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_WRITE, 4, &self->shared[1]));
 	ASSERT_EQ(0, tracee_expect_trap(t, &trap));
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
@@ -140,11 +139,11 @@ TEST_F(first_trap, read_write)
 	struct tracee *t = &self->t;
 
 	if (variant->by == BY_PERF) {
-		expect_not_dead(_metadata, BY_PERF, BP_RW, "perf.read_write");
+		expect_not_dead(_metadata, BY_PERF, BP_RW);
 		expect_count(_metadata, perf_attr(HW_BREAKPOINT_RW, &word, 4));
 		return;
 	}
-	expect_not_dead(_metadata, BY_PTRACE, BP_RW, "ptrace.read_write");
+	expect_not_dead(_metadata, BY_PTRACE, BP_RW);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, &self->shared[1]));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_load4_next, 2));
 	ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_next, 3));

@@ -7,28 +7,55 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kselftest.h"
 #include "environment.h"
+#include "tracee.h"
 
 /* The lines about the environment follow the harness's own header */
 static inline void print_header(void)
 {
+	/* Whole lines, also of a program that is killed; a rule before 6.8 only here */
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	ksft_print_header();
 	print_environment();
 }
 
+/* The harness forms the full name of a test only to announce it */
+static inline void __attribute__((format(printf, 1, 2)))
+print_msg(const char *fmt, ...)
+{
+	char line[256], name[TEST_NAME_SIZE];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (sscanf(line, " RUN %127s", name) == 1)
+		memcpy(test_name, name, sizeof(name));
+	ksft_print_msg("%s", line);
+}
+
 #define ksft_print_header print_header
+#define ksft_print_msg print_msg
 #include "kselftest_harness.h"
 #undef ksft_print_header
+#undef ksft_print_msg
+
+/* The assertions' messages begin with that name, as those of test_err() do */
+#undef __TH_LOG
+#define __TH_LOG(fmt, ...)						\
+	fprintf(TH_LOG_STREAM, "# %s: %s:%d: " fmt "\n", test_name,	\
+		__FILE__, __LINE__, ##__VA_ARGS__)
 
 #include "firing.h"
 #include "slot_count.h"
-#include "tracee.h"
 #include "watchdog.h"
 
 /*

@@ -148,8 +148,8 @@ bool host_check(struct host *h, const char *when)
 			n = ~0ULL;
 		if (n == h->expected[i])
 			continue;
-		printf("# %s, on CPU %d: the host's breakpoint %u (type %u, len %u, at %p)\n",
-		       when, sched_getcpu(), i, h->bp[i].type, h->bp[i].len,
+		test_err("%s, on CPU %d: the host's breakpoint %u (type %u, len %u, at %p)",
+			 when, sched_getcpu(), i, h->bp[i].type, h->bp[i].len,
 		       h->bp[i].addr);
 		printf("#   %lu traps expected, %llu seen\n", h->expected[i], n);
 		good = false;
@@ -198,8 +198,8 @@ bool host_access_ends(const struct bp *bp)
 	}
 	timer_delete(timer);
 	if (!ends)
-		printf("# the host's own access (type %u, at %p) traps for ever\n",
-		       bp->type, bp->addr);
+		test_err("the host's own access (type %u, at %p) traps for ever",
+			 bp->type, bp->addr);
 	return ends;
 }
 

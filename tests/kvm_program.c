@@ -14,6 +14,7 @@
 
 #include "environment.h"
 #include "kvm_vm.h"
+#include "tracee.h"
 
 /**
  * guest_emit() - append bytes to the program
@@ -24,7 +25,7 @@
 void guest_emit(struct vcpu *v, const void *bytes, size_t n)
 {
 	if (v->pc + n > v->area + AT_PROBES) {
-		fprintf(stderr, "# the program of the guest is too long\n");
+		test_err("the program of the guest is too long");
 		abort();
 	}
 	memcpy(v->pc, bytes, n);
@@ -74,7 +75,7 @@ void guest_expect(struct vcpu *v, unsigned int vector, const void *ip,
 		  __u64 dr6)
 {
 	if (v->n_expected == GUEST_LOG) {
-		fprintf(stderr, "# too many expected events\n");
+		test_err("too many expected events");
 		abort();
 	}
 	v->expected[v->n_expected++] = (struct event){
@@ -449,7 +450,7 @@ vcpu_report(struct vcpu *v, const char *fmt, ...)
 	if (max > GUEST_LOG)
 		max = GUEST_LOG;
 	flockfile(stdout);
-	printf("# ");
+	printf("# %s: ", test_name);
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);

@@ -255,8 +255,8 @@ static bool all_counted(int fd, bool software_leader, unsigned long long n,
 		if (group.value[i] == want)
 			continue;
 		if (report)
-			fprintf(stderr, "# event %u of the group: %llu, not %llu\n",
-				i, (unsigned long long)group.value[i], want);
+			test_err("event %u of the group: %llu, not %llu",
+				 i, (unsigned long long)group.value[i], want);
 		ok = false;
 	}
 	return ok;
@@ -567,8 +567,8 @@ static bool fits(unsigned long long count, const struct change *on,
 
 	if (count >= least && count <= most)
 		return true;
-	fprintf(stderr, "# counted %llu of %lu to %lu stores\n", count, least,
-		most);
+	test_err("counted %llu of %lu to %lu stores", count, least,
+		 most);
 	return false;
 }
 

@@ -145,9 +145,8 @@ TEST_F(perf_kernel, needs_cap_sys_admin)
 			self->attr.bp_addr = 0xffff888000001000ULL;
 			err = perf_try_close(&self->attr, 0, -1);
 			if (err != -EPERM) {
-				fprintf(stderr,
-					"# type %u at %#llx without CAP_SYS_ADMIN: %d, not -EPERM\n",
-					types[i],
+				test_err("type %u at %#llx without CAP_SYS_ADMIN: %d, not -EPERM",
+					 types[i],
 					(unsigned long long)self->attr.bp_addr,
 					err);
 				_exit(1);

@@ -77,9 +77,8 @@ static void on_trap(int sig, siginfo_t *siginfo, void *context)
 	    (trap.ip && ip != trap.ip)) {
 		/* Printed at once, since it may explain the next failure */
 		if (!__atomic_fetch_add(&trap.wrong, 1, __ATOMIC_SEQ_CST))
-			dprintf(STDERR_FILENO,
-				"# wrong signal %d: code %d, addr %p, data %#lx, type %u, flags %u, ip %#lx\n",
-				sig, info->code, info->addr, info->data,
+			test_err("wrong signal %d: code %d, addr %p, data %#lx, type %u, flags %u, ip %#lx",
+				 sig, info->code, info->addr, info->data,
 				info->type, info->flags, ip);
 	}
 	if (trap.action)

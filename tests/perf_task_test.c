@@ -337,8 +337,8 @@ static void *switcher(void *arg)
 
 		fd[i] = perf_try(&attr, 0, -1);
 		if (fd[i] < 0) {
-			fprintf(stderr, "# thread %u, event %u: %s\n", s->n, i,
-				strerror(-fd[i]));
+			test_err("thread %u, event %u: %s", s->n, i,
+				 strerror(-fd[i]));
 			s->wrong++;
 			return NULL;
 		}
@@ -356,9 +356,8 @@ static void *switcher(void *arg)
 		unsigned long long expected = i ? 120 : 180, n = perf_count(fd[i]);
 
 		if (n != expected) {
-			fprintf(stderr,
-				"# thread %u, event %u of %u: %llu hits counted, %llu expected\n",
-				s->n, i, events, n, expected);
+			test_err("thread %u, event %u of %u: %llu hits counted, %llu expected",
+				 s->n, i, events, n, expected);
 			s->wrong++;
 		}
 		close(fd[i]);

@@ -115,9 +115,8 @@ static unsigned int count_around(int fd, unsigned int type, unsigned int len,
 			p->fn(MIDDLE + at, 0);
 			now = perf_count(fd);
 			if (now - last != hit) {
-				fprintf(stderr,
-					"# %s at %ld: %llu counted, not %d\n",
-					p->name, at, now - last, hit);
+				test_err("%s at %ld: %llu counted, not %d",
+					 p->name, at, now - last, hit);
 				wrong++;
 			}
 			last = now;
@@ -372,9 +371,8 @@ static unsigned int sample_drain(struct perf_event_mmap_page *ring, size_t page,
 			   r.sample.tid == (__u32)syscall(SYS_gettid)) {
 			++*samples;
 		} else {
-			fprintf(stderr,
-				"# record type %u, %u bytes, ip %#llx, addr %#llx\n",
-				r.header.type, r.header.size, r.sample.ip,
+			test_err("record type %u, %u bytes, ip %#llx, addr %#llx",
+				 r.header.type, r.header.size, r.sample.ip,
 				r.sample.addr);
 			wrong++;
 		}

@@ -104,8 +104,8 @@ static bool same_registers(const struct registers *a,
 	for (n = 0; n < 8; n++) {
 		if (n == 6 || a->dr[n] == b->dr[n])
 			continue;
-		fprintf(stderr, "# DR%u was %#lx and is %#lx\n", n, a->dr[n],
-			b->dr[n]);
+		test_err("DR%u was %#lx and is %#lx", n, a->dr[n],
+			 b->dr[n]);
 		same = false;
 	}
 	return same;
@@ -187,12 +187,12 @@ static bool is_refused(struct tracee *t, const struct slot *slot,
 		return false;
 	got = tracee_poke(t, n, val);
 	if (got != err) {
-		fprintf(stderr, "# DR%u = %#lx gave %d, expected %d\n", n, val,
-			got, err);
+		test_err("DR%u = %#lx gave %d, expected %d", n, val,
+			 got, err);
 		return false;
 	}
 	if (peek_all(t, &after) || !same_registers(&before, &after)) {
-		fprintf(stderr, "# after DR%u = %#lx was refused\n", n, val);
+		test_err("after DR%u = %#lx was refused", n, val);
 		return false;
 	}
 	if (before.dr[6] != after.dr[6])

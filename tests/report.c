@@ -27,6 +27,9 @@ struct report {
 	size_t len;
 };
 
+/* Full name of the running test, from harness.h; empty in programs without it */
+char test_name[TEST_NAME_SIZE];
+
 static void __attribute__((format(printf, 2, 3)))
 append(struct report *r, const char *fmt, ...)
 {
@@ -40,6 +43,27 @@ append(struct report *r, const char *fmt, ...)
 		r->len += n;
 	if (r->len >= sizeof(r->text))
 		r->len = sizeof(r->text) - 1;
+}
+
+/**
+ * test_err() - print a diagnostic line
+ * @fmt: what to print, without the "# " and the end of the line
+ *
+ * The line begins with the name of the test, so that it stays with it if somebody
+ * splits the log, and is written at once, to standard error.  May be called by
+ * signal handlers.
+ */
+void test_err(const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+	int n;
+
+	n = snprintf(line, sizeof(line), *test_name ? "# %s: " : "# ", test_name);
+	va_start(ap, fmt);
+	vsnprintf(line + n, sizeof(line) - n, fmt, ap);
+	va_end(ap);
+	dprintf(STDERR_FILENO, "%s\n", line);
 }
 
 /* Which probe or target an address belongs to */
@@ -207,10 +231,9 @@ static void on_unexpected_sigtrap(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
 
-	dprintf(STDERR_FILENO,
-		"# unexpected SIGTRAP: code %d, addr %p, ip %#lx (code 1: a #DB with no slot in DR6)\n",
-		info->si_code, info->si_addr,
-		(unsigned long)uc->uc_mcontext.gregs[UC_IP]);
+	test_err("unexpected SIGTRAP: code %d, addr %p, ip %#lx (code 1: a #DB with no slot in DR6)",
+		 info->si_code, info->si_addr,
+		 (unsigned long)uc->uc_mcontext.gregs[UC_IP]);
 	raise(sig);
 }
 
@@ -265,7 +288,7 @@ void tracee_report(struct tracee *t, const struct stop *s, const char *fmt, ...)
 	va_list ap;
 	int n;
 
-	append(&r, "# ");
+	append(&r, *test_name ? "# %s: " : "# ", test_name);
 	va_start(ap, fmt);
 	n = vsnprintf(r.text + r.len, sizeof(r.text) - r.len, fmt, ap);
 	va_end(ap);

@@ -462,9 +462,8 @@ static void on_hang(int sig, siginfo_t *info, void *context)
 
 	(void)sig;
 	(void)info;
-	dprintf(STDERR_FILENO,
-		"# a thread with nothing armed is hit for ever at ip %#lx: another thread's slot is enabled\n",
-		(unsigned long)uc->uc_mcontext.gregs[UC_IP]);
+	test_err("a thread with nothing armed is hit for ever at ip %#lx: another thread's slot is enabled",
+		 (unsigned long)uc->uc_mcontext.gregs[UC_IP]);
 	_exit(1);
 }
 

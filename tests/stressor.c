@@ -203,8 +203,8 @@ static void check_count(struct stressor *c, int fd, unsigned int *word, int cpu)
 	for (i = 0; i < 10; i++)
 		probe_store4(word, i);
 	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
-		fprintf(stderr, "# perf event (CPU %d) with tracees: %llu of 10\n",
-			cpu, count);
+		test_err("perf event (CPU %d) with tracees: %llu of 10",
+			 cpu, count);
 		end_stressor(c, 1);
 	}
 	close(fd);
@@ -427,8 +427,8 @@ static bool kill_while_storing(pid_t first)
 	while (__atomic_load_n(&takeover->n, __ATOMIC_RELAXED) <
 	       takeover->stores / 4) {
 		if (waitpid(first, &status, WNOHANG)) {
-			fprintf(stderr, "# the first tracer had a wrong stop after store %lu\n",
-				takeover->n);
+			test_err("the first tracer had a wrong stop after store %lu",
+				 takeover->n);
 			return false;
 		}
 		sched_yield();
@@ -438,7 +438,7 @@ static bool kill_while_storing(pid_t first)
 		__atomic_store_n(&takeover->killed, 1, __ATOMIC_RELEASE);
 		return true;
 	}
-	fprintf(stderr, "# the first tracer ended: wait status %#x\n", status);
+	test_err("the first tracer ended: wait status %#x", status);
 	return false;
 }
 
@@ -463,8 +463,8 @@ static bool trace_to_the_end(pid_t tid)
 		/* Deliver it: its handler counts the store */
 		ptrace(PTRACE_CONT, tid, NULL, SIGTRAP);
 	}
-	fprintf(stderr, "# the second tracer: wait status %#x, si_code %d, store %lu\n",
-		status, info.si_code, takeover->n);
+	test_err("the second tracer: wait status %#x, si_code %d, store %lu",
+		 status, info.si_code, takeover->n);
 	return false;
 }
 
@@ -484,10 +484,9 @@ static unsigned int check_takeover(void)
 			continue;
 		if (wrong++)
 			continue;
-		fprintf(stderr, "# store %lu of %lu: seen %d times by the first tracer",
-			i, takeover->stores, takeover->by_tracer[i]);
-		fprintf(stderr, " (up to %lu), %d by itself\n", last,
-			takeover->by_itself[i]);
+		test_err("store %lu of %lu: seen %d times by the first tracer (up to %lu), %d by itself",
+			 i, takeover->stores, takeover->by_tracer[i], last,
+			 takeover->by_itself[i]);
 	}
 	return wrong;
 }

@@ -138,6 +138,10 @@ struct tracee {
 	} log[TRACEE_EVENTS];
 };
 
+/* Room for the name of a test: FIXTURE.VARIANT.TEST */
+#define TEST_NAME_SIZE		128
+
+extern char test_name[TEST_NAME_SIZE];
 extern unsigned int tracee_events_shown;
 extern void (*tracee_on_dead_type)(void);
 extern bool tracee_retries_enospc;
@@ -180,6 +184,7 @@ int tracee_expect_hit(struct tracee *t, unsigned int slots, const void *ip,
 int tracee_expect_sync(struct tracee *t, unsigned long progress);
 int tracee_expect_exit(struct tracee *t);
 
+void __attribute__((format(printf, 1, 2))) test_err(const char *fmt, ...);
 void report_unexpected_sigtrap(void);
 
 void tracee_report_events(struct tracee *t);

@@ -90,7 +90,7 @@ run()
 	end_session
 	awk '
 		/^#  RUN / { said = dead = 0 }
-		/^# [a-z0-9_]+\.[ch]:[0-9]+:/ { said = 1 }
+		/^# [^ ]+: [a-z0-9_]+\.[ch]:[0-9]+:/ { said = 1 }
 		/no event for|Test terminated (by timeout|unexpectedly)|ended in some/ {
 			dead = 1
 		}
