@@ -372,54 +372,6 @@ TEST_F(perf_attr, kernel_address_refused)
 	}
 }
 
-/*
- * Data that the kernel accesses on entry cannot be watched, not even by root: a
- * #DB there comes before the kernel can handle one (within_cpu_entry() in
- * arch/x86/kernel/hw_breakpoint.c).  The entry area (GDT, TSS, entry stacks)
- * has a fixed base since 4.15, with 4 and 5 page table levels
- * (CPU_ENTRY_AREA_BASE, Documentation/arch/x86/x86_64/mm.rst).
- *
- * The events are opened disabled, so that nothing is armed if a kernel accepts
- * them.  Regression test for 3943abf2dbfa and its follow-ups.
- */
-TEST_F(perf_attr, cpu_entry_area_refused)
-{
-	const unsigned long long base = 0xfffffe0000000000ULL;
-	static const unsigned long long off[] = {
-		0, 8, 0x1000, 0x2000, 0x3000, 0x7ff8, 0x40000, 0x7ffffffff8ULL,
-	};
-	/*
-	 * After that of the first CPU, in case CPUs are shuffled (97e3d26b5e5f)
-	 */
-	unsigned int shuffled = 6;
-	unsigned int i, type;
-
-	if (PERF_EXECUTE_LEN == 4)
-		SKIP(return, "addresses of a 64-bit kernel");
-	if (!kernel_is(5, 9))
-		SKIP(return, "not refused before 5.9");
-
-	/* The page below is an ordinary kernel address */
-	self->attr.exclude_kernel = 0;
-	self->attr.bp_len = 8;
-	self->attr.bp_addr = base - 8;
-	skip_if_refused(_metadata, perf_try_close(&self->attr, 0, -1),
-			"breakpoint in the kernel");
-
-	for (i = 0; i < ARRAY_SIZE(off); i++) {
-		if (i >= shuffled && !kernel_is(6, 2))
-			break;
-		for (type = HW_BREAKPOINT_W; type <= HW_BREAKPOINT_X; type++) {
-			self->attr.bp_type = type;
-			self->attr.bp_addr = base + off[i];
-			EXPECT_EQ(-EINVAL,
-				  perf_try_close(&self->attr, 0, -1)) {
-				TH_LOG("type %u, offset %#llx", type, off[i]);
-			}
-		}
-	}
-}
-
 /* Address 0 is valid; some kernels of 2010 refused it */
 TEST_F(perf_attr, address_zero_accepted)
 {
@@ -437,23 +389,6 @@ TEST_F(perf_attr, address_zero_accepted)
 	EXPECT_EQ(0, perf_try_close(&self->attr, 0, -1));
 }
 
-/* ... and if page 0 can be mapped (vm.mmap_min_addr), it fires */
-TEST_F(perf_attr, address_zero_hit)
-{
-	int fd;
-
-	if (mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-		SKIP(return, "page 0 cannot be mapped");
-	self->attr.bp_addr = 0;
-	self->attr.disabled = 0;
-	fd = perf_try(&self->attr, 0, -1);
-	ASSERT_LE(0, fd);
-	store4(NULL, 3);
-	probe_store4((void *)4, 0);
-	ASSERT_EQ(3, perf_count(fd));
-}
-
 TEST_F(perf_attr, missing_task_refused)
 {
 	pid_t pid = fork();
@@ -464,76 +399,79 @@ TEST_F(perf_attr, missing_task_refused)
 	ASSERT_EQ(-ESRCH, perf_try_close(&self->attr, pid, -1));
 }
 
-/*
- * Lengths over 8 are AMD's address masks, if the CPU has them: CPUID
- * Fn8000_0001_ECX[DataBreakpointExtension] (APM vol. 2, 13.1.1.5).
- */
-TEST_F(perf_attr, ranges_without_bpext_refused)
+static void expect_ranges_refused(struct __test_metadata *_metadata,
+				  struct perf_event_attr *attr)
 {
-	unsigned int eax, ebx, ecx, edx, len;
+	unsigned int len;
 
-	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) &&
-	    (ecx & (1U << 26)) && !environment_cpu_lacks("bpext"))
-		SKIP(return, "this CPU has address masks");
 	for (len = 16; len <= 65536; len *= 2) {
-		self->attr.bp_addr = 0;
-		self->attr.bp_len = len;
-		EXPECT_EQ(-EOPNOTSUPP, perf_try_close(&self->attr, 0, -1)) {
+		attr->bp_addr = 0;
+		attr->bp_len = len;
+		EXPECT_EQ(-EOPNOTSUPP, perf_try_close(attr, 0, -1)) {
 			TH_LOG("length %u", len);
 		}
-		self->attr.bp_addr = len / 2;
-		EXPECT_EQ(-EINVAL, perf_try_close(&self->attr, 0, -1));
-		self->attr.bp_addr = 0;
-		self->attr.bp_len = len + 8;
-		EXPECT_EQ(-EINVAL, perf_try_close(&self->attr, 0, -1));
+		attr->bp_addr = len / 2;
+		EXPECT_EQ(-EINVAL, perf_try_close(attr, 0, -1));
+		attr->bp_addr = 0;
+		attr->bp_len = len + 8;
+		EXPECT_EQ(-EINVAL, perf_try_close(attr, 0, -1));
 	}
 }
 
-TEST_F(perf_attr, ranges_with_bpext)
+/* The first and the last byte of a range are watched, and none outside it */
+static void expect_range(struct __test_metadata *_metadata,
+			 struct perf_event_attr *attr, unsigned char *start,
+			 unsigned int len)
+{
+	int fd;
+
+	attr->bp_addr = (unsigned long)start;
+	attr->bp_len = len;
+	fd = perf_try(attr, 0, -1);
+	ASSERT_LE(0, fd);
+	probe_store1(start - 1, 0);
+	probe_store1(start + len, 0);
+	EXPECT_EQ(0, perf_count(fd));
+	probe_store1(start, 0);
+	probe_store1(start + len / 2, 0);
+	probe_store1(start + len - 1, 0);
+	EXPECT_EQ(3, perf_count(fd)) {
+		TH_LOG("length %u", len);
+	}
+	close(fd);
+
+	/* The mask is cleared with the event: the next one watches one byte again */
+	attr->bp_len = 1;
+	fd = perf_try(attr, 0, -1);
+	ASSERT_LE(0, fd);
+	probe_store1(start + 1, 0);
+	EXPECT_EQ(0, perf_count(fd));
+	probe_store1(start, 0);
+	EXPECT_EQ(1, perf_count(fd));
+	close(fd);
+}
+
+/*
+ * Lengths over 8 are AMD's address masks, CPUID
+ * Fn8000_0001_ECX[DataBreakpointExtension] (APM vol. 2, 13.1.1.5), if the CPU has
+ * them and the kernel uses them, and are refused otherwise.
+ */
+TEST_F(perf_attr, ranges)
 {
 	unsigned int eax, ebx, ecx, edx, len;
 	unsigned char *page;
-	int fd;
 
 	if (!__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) ||
-	    !(ecx & (1U << 26)))
-		SKIP(return, "this CPU has no address masks");
-	if (environment_cpu_lacks("bpext"))
-		SKIP(return, "this kernel does not use the CPU's address masks");
-
+	    !(ecx & (1U << 26)) || environment_cpu_lacks("bpext")) {
+		expect_ranges_refused(_metadata, &self->attr);
+		return;
+	}
 	page = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, page);
 	self->attr.disabled = 0;
-	for (len = 16; len <= 4096; len *= 2) {
-		self->attr.bp_addr = (unsigned long)page + 4096;
-		self->attr.bp_len = len;
-		fd = perf_try(&self->attr, 0, -1);
-		ASSERT_LE(0, fd);
-		probe_store1(page + 4096 - 1, 0);
-		probe_store1(page + 4096 + len, 0);
-		EXPECT_EQ(0, perf_count(fd));
-		probe_store1(page + 4096, 0);
-		probe_store1(page + 4096 + len / 2, 0);
-		probe_store1(page + 4096 + len - 1, 0);
-		EXPECT_EQ(3, perf_count(fd)) {
-			TH_LOG("length %u", len);
-		}
-		close(fd);
-
-		/*
-		 * The mask is cleared with the event: the next one watches one
-		 * byte again
-		 */
-		self->attr.bp_len = 1;
-		fd = perf_try(&self->attr, 0, -1);
-		ASSERT_LE(0, fd);
-		probe_store1(page + 4096 + 1, 0);
-		EXPECT_EQ(0, perf_count(fd));
-		probe_store1(page + 4096, 0);
-		EXPECT_EQ(1, perf_count(fd));
-		close(fd);
-	}
+	for (len = 16; len <= 4096; len *= 2)
+		expect_range(_metadata, &self->attr, page + 4096, len);
 	munmap(page, 3 * 4096);
 }
 
@@ -587,43 +525,6 @@ TEST_F(perf_exclude, user_and_kernel)
 	ASSERT_TRUE(kernel_access(self->pipe));
 	store4(MIDDLE, 3);
 	ASSERT_EQ(0, perf_count(fd));
-}
-
-/*
- * The number of instructions with which the kernel copies is not specified:
- * only that there is at least one.
- */
-TEST_F(perf_exclude, user)
-{
-	unsigned long long n;
-	int fd;
-
-	self->attr.exclude_user = 1;
-	self->attr.exclude_kernel = 0;
-	fd = perf_open(_metadata, &self->attr, 0, -1);
-	store4(MIDDLE, 5);
-	ASSERT_EQ(0, perf_count(fd));
-	ASSERT_TRUE(kernel_access(self->pipe));
-	n = perf_count(fd);
-	ASSERT_LT(0, n);
-	store4(MIDDLE, 5);
-	ASSERT_EQ(n, perf_count(fd));
-}
-
-TEST_F(perf_exclude, neither)
-{
-	unsigned long long n;
-	int fd;
-
-	self->attr.exclude_kernel = 0;
-	fd = perf_open(_metadata, &self->attr, 0, -1);
-	store4(MIDDLE, 5);
-	ASSERT_EQ(5, perf_count(fd));
-	ASSERT_TRUE(kernel_access(self->pipe));
-	n = perf_count(fd);
-	ASSERT_LT(5, n);
-	store4(MIDDLE, 5);
-	ASSERT_EQ(n + 5, perf_count(fd));
 }
 
 TEST_HARNESS_MAIN

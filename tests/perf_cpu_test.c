@@ -14,8 +14,11 @@
 
 #include "perf_event.h"
 #include "probes.h"
+#include "stressor.h"
+#include "tracee_group.h"
 
 #define MAX_CPUS	8
+#define TRACEES		4
 
 /* Tries, a millisecond apart, while others hold slots */
 #define RETRIES	10000
@@ -503,6 +506,113 @@ TEST_F(slots_free_after, traced_refusal)
 	}
 	tracee_stop(&t);
 	expect_no_slot_leaked(_metadata);
+}
+
+/*
+ * Breakpoints on a CPU take a slot there from every thread: the tracees use
+ * three slots, a fourth is refused, and it is free again once the events are
+ * closed.
+ */
+FIXTURE(cpu_event) {
+	struct group_area *area;
+	struct tracee t[TRACEES];
+	struct group_tracee m[TRACEES];
+	int cpus[64], fds[64];
+	int ncpus;
+	bool ready;
+};
+
+/*
+ * The tracees first: events that are open when they are forked would stay open
+ * in them
+ */
+FIXTURE_SETUP(cpu_event)
+{
+	const void *addr;
+	unsigned int i;
+	int cpu, fd;
+
+	self->area = group_areas();
+	for (i = 0; i < TRACEES; i++) {
+		self->m[i] = (struct group_tracee){
+			.area = self->area, .nr = i, .of = TRACEES,
+			.rounds = 20, .armed = true, .spare = DR_SLOTS };
+		skip_if_refused(_metadata,
+				group_start(&self->t[i], &self->m[i], i % 3),
+				"ptrace");
+		self->m[i].spare = 1;
+	}
+	addr = &self->area[GROUP_MAX - 1].written;
+	self->ncpus = allowed_cpus(self->cpus, 64);
+	for (cpu = 0; cpu < self->ncpus; cpu++) {
+		fd = open_breakpoint(addr, -1, self->cpus[cpu]);
+		/*
+		 * Any thread of the machine may use all four, for instance of a
+		 * debugger
+		 */
+		if (fd == -ENOSPC)
+			SKIP(return, "another thread has all the slots");
+		skip_if_refused(_metadata, fd < 0 ? fd : 0,
+				"perf event of a CPU");
+		self->fds[cpu] = fd;
+	}
+	for (i = 0; i < TRACEES; i++) {
+		ASSERT_EQ(0, group_arm(&self->t[i])) {
+			TH_LOG("tracee %u", i);
+		}
+	}
+	self->ready = true;
+}
+
+FIXTURE_TEARDOWN(cpu_event)
+{
+	unsigned int i;
+
+	for (i = 0; i < TRACEES; i++)
+		tracee_stop(&self->t[i]);
+}
+
+TEST_F(cpu_event, three_slots_remain)
+{
+	unsigned long long count, sum = 0;
+	unsigned int i;
+	int cpu;
+
+	if (!self->ready)
+		return;
+	tracee_retries_enospc = false;
+	for (i = 0; i < TRACEES; i++) {
+		ASSERT_EQ(-ENOSPC, tracee_arm(&self->t[i], (3 + i) % DR_SLOTS,
+					      BP_RW, 4, &self->area[i].read));
+	}
+	tracee_retries_enospc = true;
+	ASSERT_EQ(0, group_run(self->t, TRACEES));
+
+	/* Its own count is exact as well: all stores of this thread */
+	for (i = 0; i < 100; i++)
+		probe_store4(&self->area[GROUP_MAX - 1].written, i);
+	for (cpu = 0; cpu < self->ncpus; cpu++) {
+		ASSERT_EQ(sizeof(count), read(self->fds[cpu], &count,
+					      sizeof(count)));
+		sum += count;
+	}
+	ASSERT_EQ(100, sum);
+}
+
+TEST_F(cpu_event, fourth_slot_free_after_close)
+{
+	unsigned int i;
+	int cpu;
+
+	if (!self->ready)
+		return;
+	for (cpu = 0; cpu < self->ncpus; cpu++)
+		close(self->fds[cpu]);
+	for (i = 0; i < TRACEES; i++) {
+		self->m[i].spare = 0;
+		ASSERT_EQ(0, group_arm(&self->t[i]));
+	}
+	ASSERT_EQ(0, group_run(self->t, TRACEES));
 }
 
 TEST_HARNESS_MAIN

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Single steps where the kernel or a special instruction is involved: a program's
- * own TF, signal delivery, system calls, int1, block-step and mov ss.
+ * own TF, signal delivery, system calls, int1 and mov ss.
  */
 #include <signal.h>
 #include <sys/auxv.h>
@@ -56,14 +56,6 @@ DEFINE_PROBE(step_int1, "", ".byte 0xf1", "nop\n\tnop");
 /* A signal handler without effect */
 DECLARE_PROBE(step_handler);
 DEFINE_PROBE(step_handler, "", "nop", "nop");
-
-/* A basic block with a store, and the block that a short jmp leads to */
-DECLARE_PROBE(step_block);
-DEFINE_PROBE(step_block, "", "nop", "movl %eax, (" PROBE_PTR ")\n\t"
-	     ".byte 0xeb, 1\n\tnop\n\tnop");
-
-#define BLOCK_STORED	(step_block_next + 2)
-#define BLOCK_JUMPED	(step_block_next + 5)
 
 /* mov ss delays debug exceptions until after the next instruction */
 DECLARE_PROBE(step_mov_ss);
@@ -182,18 +174,6 @@ static void int1_and_store(struct tracee *t)
 		*t->progress = 2;
 		step_store(&words->word[0], 2);
 		*t->progress = 3;
-		tracee_sync();
-	}
-}
-
-static void jump(struct tracee *t)
-{
-	struct words *words = t->arg;
-
-	for (;;) {
-		*t->progress = 1;
-		step_block(&words->word[0], 1);
-		*t->progress = 2;
 		tracee_sync();
 	}
 }
@@ -605,100 +585,6 @@ TEST_F(step_kernel, int1_with_execute_breakpoint)
 		ASSERT_EQ(0, expect_report(t, PTRACE_CONT, 0, TRAP_BRKPT,
 					   step_int1_next, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 3));
-	}
-}
-
-/*
- * Block-step through the block, with @slots expected at @ip on the way.  If the
- * CPU, or its emulation, has no DEBUGCTL.BTF, each of them is a single step
- * (set_task_blockstep() cannot know).
- *
- * Return: the number of steps, 1 with BTF; or a negative number.
- */
-static int block_steps(struct tracee *t, unsigned int slots, const void *ip)
-{
-	struct trap trap = { .ip = step_block_at, .progress = 1 };
-	bool expected = slots;
-	struct stop s;
-	int n = 0;
-
-	while (trap.ip != BLOCK_JUMPED) {
-		if (tracee_resume(t, PTRACE_SINGLEBLOCK, 0) ||
-		    tracee_wait(t, &s))
-			return -1;
-		if (s.ip < (unsigned long)trap.ip ||
-		    s.ip > (unsigned long)BLOCK_JUMPED) {
-			tracee_report(t, &s, "the step has left the block");
-			return -1;
-		}
-		trap.ip = (const void *)s.ip;
-		trap.step = (s.dr6 ^ DR6_NONE) & DR6_BS;
-		trap.slots = 0;
-		/* An execute breakpoint is reported before its instruction */
-		if (expected && ip == trap.ip &&
-		    (slots & (s.dr6 ^ DR6_NONE) || ip == BLOCK_STORED)) {
-			trap.slots = slots;
-			expected = false;
-		}
-		n += trap.step;
-		if (tracee_check_trap(t, &s, &trap) || n > 3)
-			return -1;
-	}
-	if (expected) {
-		tracee_report(t, &s, "a breakpoint in the block was missed");
-		return -1;
-	}
-	return n;
-}
-
-/* Block-step stops only at the target of the branch */
-TEST_F(step_kernel, block_step)
-{
-	struct tracee *t = &self->t;
-	int n;
-
-	run(_metadata, t, jump);
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_block_at));
-	ASSERT_EQ(0, tracee_expect_hit(t, 1, step_block_at, 1));
-	n = block_steps(t, 0, NULL);
-	ASSERT_LT(0, n);
-	ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	if (n != 1)
-		SKIP(return, "no branch trap flag (BTF) here");
-}
-
-/* Breakpoints within the block are hit */
-TEST_F(step_kernel, block_step_with_execute_breakpoint)
-{
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	run(_metadata, t, jump);
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_block_at));
-	for (i = 1; i < DR_SLOTS; i++) {
-		ASSERT_EQ(0, tracee_arm(t, i, BP_EXECUTE, 1, step_block_next));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, step_block_at, 1));
-		ASSERT_LT(0, block_steps(t, 1U << i, step_block_next));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-		ASSERT_EQ(0, tracee_disarm(t, i));
-	}
-}
-
-TEST_F(step_kernel, block_step_with_watchpoint)
-{
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
-	run(_metadata, t, jump);
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_block_at));
-	for (i = 1; i < DR_SLOTS; i++) {
-		ASSERT_EQ(0, tracee_arm(t, i, BP_RW, 4, self->words));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, step_block_at, 1));
-		ASSERT_LT(0, block_steps(t, 1U << i, BLOCK_STORED));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-		ASSERT_EQ(0, tracee_disarm(t, i));
 	}
 }
 

@@ -210,20 +210,21 @@ add "$p: Test single-step, signals, bitness and instructions
 
 Where a breakpoint meets a single-step, a signal, a tracer of the
 other bitness, or an instruction with several operands or iterations." \
-	step_test step_kernel_test signal_test compat32_test access_test insn_test page_test
+	step_test step_kernel_test block_step_test signal_test compat32_test access_test insn_test page_test
 add "$p: Test perf breakpoints
 
 What an event counts, samples and signals, which attributes are
 refused, inheritance, groups, and how slots are shared with ptrace and
 with CPU events." \
-	perf_test perf_attr_test perf_task_test perf_enable_test perf_sigtrap_test \
+	perf_test perf_attr_test perf_task_test perf_enable_test perf_sigtrap_test perf_privileged_test \
 	slot_accounting_test perf_cpu_test
 add "$p: Test threads, context switches and background load
 
 Debug registers are replaced at each switch between armed threads.
 Regression tests for lost registers need many switches, migrations and
 CPU hotplug." \
-	thread_test thread_group_test context_switch_test stressor_test
+	thread_test thread_group_test context_switch_test stressor_test cgroup_test \
+	hotplug_test
 add "$p: Test the kernel's own accesses
 
 Watched memory that the kernel accesses, system calls, patched kernel

@@ -307,8 +307,6 @@ static long resume(struct known *k, int request, unsigned long sig)
 	}
 	if (request == PTRACE_SINGLESTEP && fault("step_runs_on"))
 		request = PTRACE_CONT;
-	if (request == PTRACE_SINGLEBLOCK && fault("block_step_steps"))
-		request = PTRACE_SINGLESTEP;
 	if (request == PTRACE_SYSCALL && fault("syscall_runs_on"))
 		request = PTRACE_CONT;
 	if (fault("signal_lost"))

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Attributes of perf breakpoints that need privileges: those that count the
+ * kernel's accesses, or are set on address 0.  For others see perf_attr_test.
+ */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "environment.h"
+#include "perf_event.h"
+#include "probes.h"
+
+/* The watched memory */
+static unsigned int word;
+
+static void store4(void *addr, unsigned int n)
+{
+	while (n--)
+		probe_store4(addr, n);
+}
+
+FIXTURE(privileged_attr) {
+	struct perf_event_attr attr;
+};
+
+FIXTURE_SETUP(privileged_attr)
+{
+	skip_if_perf_refused(_metadata);
+	self->attr = perf_attr(HW_BREAKPOINT_W, &word, 4);
+	self->attr.disabled = 1;
+}
+
+FIXTURE_TEARDOWN(privileged_attr)
+{
+}
+
+/*
+ * Data that the kernel accesses on entry cannot be watched, not even by root: a
+ * #DB there comes before the kernel can handle one (within_cpu_entry() in
+ * arch/x86/kernel/hw_breakpoint.c).  The entry area (GDT, TSS, entry stacks)
+ * has a fixed base since 4.15, with 4 and 5 page table levels
+ * (CPU_ENTRY_AREA_BASE, Documentation/arch/x86/x86_64/mm.rst).
+ *
+ * The events are opened disabled, so that nothing is armed if a kernel accepts
+ * them.  Regression test for 3943abf2dbfa and its follow-ups.
+ */
+TEST_F(privileged_attr, cpu_entry_area_refused)
+{
+	const unsigned long long base = 0xfffffe0000000000ULL;
+	static const unsigned long long off[] = {
+		0, 8, 0x1000, 0x2000, 0x3000, 0x7ff8, 0x40000, 0x7ffffffff8ULL,
+	};
+	/*
+	 * After that of the first CPU, in case CPUs are shuffled (97e3d26b5e5f)
+	 */
+	unsigned int shuffled = 6;
+	unsigned int i, type;
+
+	if (PERF_EXECUTE_LEN == 4)
+		SKIP(return, "addresses of a 64-bit kernel");
+	if (!kernel_is(5, 9))
+		SKIP(return, "not refused before 5.9");
+
+	/* The page below is an ordinary kernel address */
+	self->attr.exclude_kernel = 0;
+	self->attr.bp_len = 8;
+	self->attr.bp_addr = base - 8;
+	skip_if_refused(_metadata, perf_try_close(&self->attr, 0, -1),
+			"breakpoint in the kernel");
+
+	for (i = 0; i < ARRAY_SIZE(off); i++) {
+		if (i >= shuffled && !kernel_is(6, 2))
+			break;
+		for (type = HW_BREAKPOINT_W; type <= HW_BREAKPOINT_X; type++) {
+			self->attr.bp_type = type;
+			self->attr.bp_addr = base + off[i];
+			EXPECT_EQ(-EINVAL,
+				  perf_try_close(&self->attr, 0, -1)) {
+				TH_LOG("type %u, offset %#llx", type, off[i]);
+			}
+		}
+	}
+}
+
+/* A breakpoint on address 0 fires, if page 0 can be mapped (vm.mmap_min_addr) */
+TEST_F(privileged_attr, address_zero_hit)
+{
+	int fd;
+
+	if (mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		SKIP(return, "page 0 cannot be mapped");
+	self->attr.bp_addr = 0;
+	self->attr.disabled = 0;
+	fd = perf_try(&self->attr, 0, -1);
+	ASSERT_LE(0, fd);
+	store4(NULL, 3);
+	probe_store4((void *)4, 0);
+	ASSERT_EQ(3, perf_count(fd));
+}
+
+/* Hits in the kernel are counted, too */
+FIXTURE(include_kernel) {
+	struct perf_event_attr attr;
+	int pipe[2];
+};
+
+FIXTURE_SETUP(include_kernel)
+{
+	skip_if_perf_refused(_metadata);
+	self->attr = perf_attr(HW_BREAKPOINT_RW, &word, 4);
+	ASSERT_EQ(0, pipe(self->pipe));
+}
+
+FIXTURE_TEARDOWN(include_kernel)
+{
+	close(self->pipe[0]);
+	close(self->pipe[1]);
+}
+
+/* Copy from the watched bytes and to them */
+static bool kernel_access(int pipe[2])
+{
+	return write(pipe[1], &word, 4) == 4 && read(pipe[0], &word, 4) == 4;
+}
+
+/*
+ * The number of instructions with which the kernel copies is not specified:
+ * only that there is at least one.
+ */
+TEST_F(include_kernel, user)
+{
+	unsigned long long n;
+	int fd;
+
+	self->attr.exclude_user = 1;
+	self->attr.exclude_kernel = 0;
+	fd = perf_open(_metadata, &self->attr, 0, -1);
+	store4(&word, 5);
+	ASSERT_EQ(0, perf_count(fd));
+	ASSERT_TRUE(kernel_access(self->pipe));
+	n = perf_count(fd);
+	ASSERT_LT(0, n);
+	store4(&word, 5);
+	ASSERT_EQ(n, perf_count(fd));
+}
+
+TEST_F(include_kernel, neither)
+{
+	unsigned long long n;
+	int fd;
+
+	self->attr.exclude_kernel = 0;
+	fd = perf_open(_metadata, &self->attr, 0, -1);
+	store4(&word, 5);
+	ASSERT_EQ(5, perf_count(fd));
+	ASSERT_TRUE(kernel_access(self->pipe));
+	n = perf_count(fd);
+	ASSERT_LT(5, n);
+	store4(&word, 5);
+	ASSERT_EQ(n + 5, perf_count(fd));
+}
+
+TEST_HARNESS_MAIN
