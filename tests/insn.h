@@ -81,7 +81,8 @@ DEFINE_PROBE(do_scatter, INDEXES "mov $15, %eax\n\tkmovw %eax, %k1\n\t"
 	     "vpscatterdd %xmm0, (" P ", %xmm2, 4){%k1}", "");
 
 enum feature {
-	ANY, CX16, XSAVE, AVX, AVX2, AVX512, CLFLUSHOPT, PREFETCHW, LONG_MODE
+	ANY, CX16, XSAVE, AVX, AVX2, AVX512, CLFLUSHOPT, PREFETCHW, LONG_MODE,
+	RDTSCP, RDRAND, RDSEED
 };
 
 /*
@@ -97,6 +98,8 @@ static inline bool cpu_has(enum feature feature)
 		asm volatile("xgetbv" : "=a" (xcr0), "=d" (high) : "c" (0));
 	if (feature == CX16)
 		return c & 1U << 13;
+	if (feature == RDRAND)
+		return c & 1U << 30;
 	if (feature == XSAVE)
 		return c & 1U << 27;
 	if (feature == AVX)
@@ -108,10 +111,14 @@ static inline bool cpu_has(enum feature feature)
 	if (feature == AVX512)
 		return (xcr0 & 0xe6) == 0xe6 && b7 & 1U << 16 &&
 		       b7 & 1U << 30 && b7 & 1U << 31;
+	if (feature == RDSEED)
+		return b7 & 1U << 18;
 	if (feature == CLFLUSHOPT)
 		return b7 & 1U << 23;
 	if (feature == PREFETCHW)
 		return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1U << 8;
+	if (feature == RDTSCP)
+		return __get_cpuid(0x80000001, &a, &b, &c, &d) && d & 1U << 27;
 	if (feature == LONG_MODE)
 		return __get_cpuid(0x80000001, &a, &b, &c, &d) && d & 1U << 29;
 	return true;

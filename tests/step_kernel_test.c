@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Single steps where the kernel or a special instruction is involved: a program's
- * own TF, signal delivery, system calls, int1 and mov ss.
+ * Single steps where the kernel or a special instruction is involved: signal
+ * delivery, system calls, int1 and mov ss.  For a program's own TF see own_tf_test.
  */
 #include <signal.h>
 #include <sys/auxv.h>
@@ -25,18 +25,6 @@
 #define PROBE_GETPID	"mov $20, %eax"
 #define PROBE_SYSCALL	"int $0x80"
 #endif
-
-/*
- * TF set and cleared by the program itself.  The first trap is after the
- * instruction that follows popf, the last one after the popf that clears TF.
- */
-DECLARE_PROBE(step_own);
-DEFINE_PROBE(step_own, "pushf\n\torl $0x100, (" PROBE_SP ")\n\tpopf", "nop",
-	     "nop\n\tmovl %eax, (" PROBE_PTR ")\n\tnop\n\tpushf\n\t"
-	     "andl $~0x100, (" PROBE_SP ")\n\tpopf\n\tnop");
-
-/* The ip of each trap, in bytes from step_own_at; a store precedes 4 */
-static const unsigned int own_trap[] = { 1, 2, 4, 5, 6, 13, 14 };
 
 /*
  * TF set by one instruction of two bytes, or by the second of two: 48 is a REX
@@ -67,20 +55,6 @@ DEFINE_PROBE(step_mov_ss_syscall, PROBE_GETPID, "movw (" PROBE_PTR "), %ss",
 	     PROBE_SYSCALL "\n\tnop");
 
 /* What the tracees of the following tests run, one each */
-static void own_steps(struct tracee *t)
-{
-	struct words *words = t->arg;
-
-	for (;;) {
-		*t->progress = 1;
-		step_own(&words->word[0], 1);
-		*t->progress = 2;
-		step_store(&words->word[0], 2);
-		*t->progress = 3;
-		tracee_sync();
-	}
-}
-
 static void pop_flags(struct tracee *t)
 {
 	for (;;) {
@@ -227,17 +201,6 @@ static void run(struct __test_metadata *_metadata, struct tracee *t,
 	start_tracee(_metadata, t, TRACEE_TRACEME);
 }
 
-/* A trap of the program's own TF, while the tracer just continues it */
-static int expect_own(struct tracee *t, unsigned int n, unsigned int slots)
-{
-	struct trap trap = {
-		.ip = step_own_at + own_trap[n], .slots = slots, .step = true,
-		.progress = 1,
-	};
-
-	return tracee_expect_trap(t, &trap);
-}
-
 /*
  * A step over the popf that sets TF: the flag is the program's from there on,
  * and no step or continue clears it (is_setting_trap_flag() in
@@ -269,49 +232,6 @@ TEST_F(step_kernel, over_popf_setting_tf)
 		}
 		ASSERT_EQ(0, set_trap_flag(t, false));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-/* Execute breakpoints that are hit between the program's own steps */
-TEST_F(step_kernel, own_tf_and_execute_breakpoint)
-{
-	struct tracee *t = &self->t;
-	unsigned int n, round;
-
-	run(_metadata, t, own_steps);
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_own_at + 2));
-	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, step_own_at));
-	for (round = 0; round < 3; round++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 8, step_own_at, 1));
-		for (n = 0; n < ARRAY_SIZE(own_trap); n++) {
-			ASSERT_EQ(0, expect_own(t, n, 0));
-			if (own_trap[n] == 2)
-				ASSERT_EQ(0, tracee_expect_hit(t, 1,
-							       step_own_at + 2,
-							       1));
-		}
-		ASSERT_EQ(0, tracee_expect_sync(t, 3));
-	}
-}
-
-/* A watchpoint hit by an instruction that the program's own TF reports */
-TEST_F(step_kernel, own_tf_and_watchpoint)
-{
-	struct tracee *t = &self->t;
-	unsigned int n, i;
-
-	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
-	run(_metadata, t, own_steps);
-	for (i = 0; i < DR_SLOTS; i++) {
-		ASSERT_EQ(0, tracee_arm(t, i, BP_WRITE, 4, self->words));
-		for (n = 0; n < ARRAY_SIZE(own_trap); n++) {
-			ASSERT_EQ(0, expect_own(t, n, own_trap[n] == 4 ?
-						1U << i : 0));
-		}
-		ASSERT_EQ(0, tracee_expect_hit(t, 1U << i, STORE_NEXT, 2));
-		ASSERT_EQ(0, tracee_expect_sync(t, 3));
-		ASSERT_EQ(0, tracee_disarm_all(t));
 	}
 }
 

@@ -7,15 +7,12 @@
  * kernel's, but other bits in DR6 at that time are the tracer's
  * (arch/x86/kernel/uprobes.c and exc_debug_user() in arch/x86/kernel/traps.c).
  */
-#include <stdio.h>
-
 #include "environment.h"
-#include "perf_event.h"
 #include "probes.h"
+#include "uprobe.h"
 
 #define ROUNDS		2
 #define CALLS		(ROUNDS * DR_SLOTS)
-#define TYPE_FILE	"/sys/bus/event_source/devices/uprobe/type"
 
 /* Call n stores to word n modulo 4, by the instruction that has the uprobe */
 static void store(struct tracee *t)
@@ -29,40 +26,6 @@ static void store(struct tracee *t)
 	}
 	*t->progress = n;
 	tracee_sync();
-}
-
-/* The file offset of an address of this program; -1 if not known */
-static long long file_offset(const void *addr)
-{
-	unsigned long long begin, end, offset, at = (unsigned long)addr;
-	FILE *f = fopen("/proc/self/maps", "re");
-	long long found = -1;
-
-	while (f && found < 0 &&
-	       fscanf(f, "%llx-%llx %*s %llx%*[^\n]", &begin, &end, &offset) == 3)
-		if (at >= begin && at < end)
-			found = at - begin + offset;
-	if (f)
-		fclose(f);
-	return found;
-}
-
-/* A uprobe at an address of this program, which counts executions by @tid */
-static int open_uprobe(const void *addr, pid_t tid)
-{
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.config1 = (unsigned long)"/proc/self/exe",
-		.config2 = file_offset(addr),
-	};
-	FILE *f = fopen(TYPE_FILE, "re");
-
-	if (!f)
-		return -ENOENT;
-	if (fscanf(f, "%u", &attr.type) != 1)
-		attr.type = PERF_TYPE_MAX;
-	fclose(f);
-	return perf_try_once(&attr, tid, -1);
 }
 
 FIXTURE(uprobe) {
@@ -81,12 +44,7 @@ FIXTURE_SETUP(uprobe)
 	self->t.body = store;
 	self->t.arg = self->words;
 	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
-	if (file_offset(probe_store4_at) < 0)
-		SKIP(_exit(EXIT_SKIPPED), "no /proc/self/maps");
-	self->fd = open_uprobe(probe_store4_at, self->t.tid);
-	if (self->fd == -ENOENT)
-		SKIP(_exit(EXIT_SKIPPED), "no uprobes: " TYPE_FILE);
-	skip_if_refused(_metadata, self->fd < 0 ? self->fd : 0, "uprobe");
+	self->fd = start_uprobe(_metadata, probe_store4_at, self->t.tid);
 }
 
 FIXTURE_TEARDOWN(uprobe)

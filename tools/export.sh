@@ -210,7 +210,8 @@ add "$p: Test single-step, signals, bitness and instructions
 
 Where a breakpoint meets a single-step, a signal, a tracer of the
 other bitness, or an instruction with several operands or iterations." \
-	step_test step_kernel_test block_step_test signal_test compat32_test access_test insn_test page_test
+	step_test step_kernel_test step_insn_test block_step_test own_tf_test signal_test \
+	compat32_test access_test insn_test page_test
 add "$p: Test perf breakpoints
 
 What an event counts, samples and signals, which attributes are
@@ -229,7 +230,8 @@ add "$p: Test the kernel's own accesses
 
 Watched memory that the kernel accesses, system calls, patched kernel
 text, uprobes, NMIs, and what of the kernel may be watched." \
-	kernel_access_test implicit_access_test syscall_test text_patching_test uprobe_test nmi_test perf_kernel_test
+	kernel_access_test implicit_access_test syscall_test text_patching_test uprobe_test \
+	uprobe_step_test nmi_test perf_kernel_test
 add "$p: Test the debug registers of KVM guests
 
 A small VM monitor checks that the guest's and the host's breakpoints

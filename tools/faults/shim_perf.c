@@ -58,7 +58,7 @@ static struct event *event(int fd)
 }
 
 /* The event that the broken kernel makes of @attr, at open and when modified */
-static void spoil_attr(struct perf_event_attr *attr)
+static void fault_attr(struct perf_event_attr *attr)
 {
 	if (attr->type != PERF_TYPE_BREAKPOINT)
 		return;
@@ -71,7 +71,7 @@ static void spoil_attr(struct perf_event_attr *attr)
 		attr->bp_len /= 2;
 }
 
-static void spoil_flags(struct perf_event_attr *attr)
+static void fault_flags(struct perf_event_attr *attr)
 {
 	if (fault("perf_inherit_lost"))
 		attr->inherit = 0;
@@ -149,8 +149,8 @@ open_event(const struct perf_event_attr *wanted, pid_t pid, int cpu, int group,
 		return real_open(wanted, pid, cpu, group, flags);
 	memset(&attr, 0, sizeof(attr));
 	memcpy(&attr, wanted, wanted->size ?: PERF_ATTR_SIZE_VER0);
-	spoil_attr(&attr);
-	spoil_flags(&attr);
+	fault_attr(&attr);
+	fault_flags(&attr);
 	fd = cpu_slot_lost(pid, cpu) ? -1 :
 	     real_open(&attr, pid, cpu, group, flags);
 	if (fd < 0 && errno == ENOSPC && fault("perf_fifth_accepted"))
@@ -237,7 +237,7 @@ static int modify(int fd, struct perf_event_attr *wanted)
 		return real_ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES, wanted);
 	memset(&attr, 0, sizeof(attr));
 	memcpy(&attr, wanted, wanted->size);
-	spoil_attr(&attr);
+	fault_attr(&attr);
 	return real_ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES, &attr);
 }
 
@@ -290,6 +290,8 @@ int sigaction(int sig, const struct sigaction *action, struct sigaction *old)
 {
 	struct sigaction relayed;
 
+	if (sig == SIGTRAP && fault("handler_ignored"))
+		return 0;
 	if (sig != SIGTRAP || !action || !(action->sa_flags & SA_SIGINFO) ||
 	    strncmp(fault_name, "sigtrap_", 8))
 		return real_sigaction(sig, action, old);

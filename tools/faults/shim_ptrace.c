@@ -253,7 +253,7 @@ static unsigned long peek_dr(struct known *k, unsigned int n)
 	return val;
 }
 
-static void spoil_siginfo(siginfo_t *info)
+static void fault_siginfo(siginfo_t *info)
 {
 	if (info->si_signo != SIGTRAP)
 		return;
@@ -272,7 +272,7 @@ static long get_siginfo(struct known *k, siginfo_t *info)
 		ret = 0;
 	}
 	if (!ret)
-		spoil_siginfo(info);
+		fault_siginfo(info);
 	return ret;
 }
 

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Uprobes on instructions of the test itself, as perf events.
+ */
+#ifndef HW_BREAKPOINT_UPROBE_H
+#define HW_BREAKPOINT_UPROBE_H
+
+#include <stdio.h>
+
+#include "perf_event.h"
+
+#define TYPE_FILE	"/sys/bus/event_source/devices/uprobe/type"
+
+/**
+ * file_offset() - find an address of this program in its file
+ * @addr: address
+ *
+ * Return: the offset; -1 if it is not known.
+ */
+static inline long long file_offset(const void *addr)
+{
+	unsigned long long begin, end, offset, at = (unsigned long)addr;
+	FILE *f = fopen("/proc/self/maps", "re");
+	long long found = -1;
+
+	while (f && found < 0 &&
+	       fscanf(f, "%llx-%llx %*s %llx%*[^\n]", &begin, &end, &offset) == 3)
+		if (at >= begin && at < end)
+			found = at - begin + offset;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/**
+ * open_uprobe() - put a uprobe on an instruction of this program
+ * @addr: the instruction
+ * @tid: the thread whose executions are counted
+ *
+ * Return: file descriptor of the event or a negative errno, -ENOENT if the kernel
+ * has no uprobes.
+ */
+static inline int open_uprobe(const void *addr, pid_t tid)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.config1 = (unsigned long)"/proc/self/exe",
+		.config2 = file_offset(addr),
+	};
+	FILE *f = fopen(TYPE_FILE, "re");
+
+	if (!f)
+		return -ENOENT;
+	if (fscanf(f, "%u", &attr.type) != 1)
+		attr.type = PERF_TYPE_MAX;
+	fclose(f);
+	return perf_try_once(&attr, tid, -1);
+}
+
+/**
+ * start_uprobe() - open_uprobe(), or skip the test
+ * @_metadata: the test's
+ * @addr: as for open_uprobe()
+ * @tid: as for open_uprobe().  The thread should exist before the event: one that
+ *	is forked later would keep it open
+ *
+ * Return: file descriptor of the event.
+ */
+static inline int start_uprobe(struct __test_metadata *_metadata, const void *addr,
+			       pid_t tid)
+{
+	int fd;
+
+	if (file_offset(addr) < 0)
+		SKIP(_exit(EXIT_SKIPPED), "no /proc/self/maps");
+	fd = open_uprobe(addr, tid);
+	if (fd == -ENOENT)
+		SKIP(_exit(EXIT_SKIPPED), "no uprobes");
+	skip_if_refused(_metadata, fd < 0 ? fd : 0, "uprobe");
+	return fd;
+}
+
+#endif /* HW_BREAKPOINT_UPROBE_H */

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Single steps over an instruction that has a uprobe.
+ *
+ * The kernel emulates the instruction, or executes a copy of it elsewhere, with a
+ * single step of its own (arch/x86/kernel/uprobes.c).  Either way the tracer's step
+ * must end after it, and look like any other.
+ */
+#include <signal.h>
+
+#include "step.h"
+#include "uprobe.h"
+
+DECLARE_PROBE(probed_nop);
+DEFINE_PROBE(probed_nop, "", "nop", "nop");
+DECLARE_PROBE(probed_push);
+DEFINE_PROBE(probed_push, "", "push " PROBE_VAL, "nop\n\tpop " PROBE_VAL);
+DECLARE_PROBE(probed_mov);
+DEFINE_PROBE(probed_mov, "", "mov " PROBE_PTR ", " PROBE_VAL, "nop");
+DECLARE_PROBE(probed_store);
+DEFINE_PROBE(probed_store, "", "movl %eax, (" PROBE_PTR ")", "nop");
+DECLARE_PROBE(probed_jump);
+DEFINE_PROBE(probed_jump, "", "jmp 1f\n1:", "nop");
+DECLARE_PROBE(probed_call);
+DEFINE_PROBE(probed_call, "", "call 1f\n1:", "nop\n\tpop " PROBE_VAL);
+
+FIXTURE(uprobe_step) {
+	struct tracee t;
+	int fd;
+};
+
+FIXTURE_VARIANT(uprobe_step) {
+	struct probe probe;
+};
+
+#define PROBED(name)	{ .probe = PROBE_ENTRY(probed_##name, 0, false) }
+
+FIXTURE_VARIANT_ADD(uprobe_step, nop) PROBED(nop);
+FIXTURE_VARIANT_ADD(uprobe_step, push) PROBED(push);
+FIXTURE_VARIANT_ADD(uprobe_step, mov) PROBED(mov);
+FIXTURE_VARIANT_ADD(uprobe_step, store) PROBED(store);
+FIXTURE_VARIANT_ADD(uprobe_step, jump) PROBED(jump);
+FIXTURE_VARIANT_ADD(uprobe_step, call) PROBED(call);
+
+struct job {
+	void (*fn)(void *addr, unsigned long val);
+	unsigned int word;
+};
+
+static void run_job(struct tracee *t)
+{
+	struct job *job = t->arg;
+
+	for (;;) {
+		*t->progress = 1;
+		job->fn(&job->word, 0);
+		*t->progress = 2;
+		tracee_sync();
+	}
+}
+
+FIXTURE_SETUP(uprobe_step)
+{
+	struct job *job = shared_alloc(sizeof(*job));
+
+	job->fn = variant->probe.fn;
+	self->t.body = run_job;
+	self->t.arg = job;
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
+	self->fd = start_uprobe(_metadata, variant->probe.at, self->t.tid);
+}
+
+FIXTURE_TEARDOWN(uprobe_step)
+{
+	tracee_stop(&self->t);
+}
+
+/* As a signal from the process to itself, with the old or with the right DR6 */
+static bool sent_by_itself(struct tracee *t, const struct stop *s, const char *next)
+{
+	return WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP &&
+	       s->info.si_code == SI_USER && s->info.si_pid == t->tid &&
+	       s->ip == (unsigned long)next &&
+	       (s->dr6 == dr6_encode(1, false) || s->dr6 == dr6_encode(0, true));
+}
+
+#define MISREPORTED	"a step over an instruction with a uprobe is reported as SI_USER"
+#define LATE		"a step over an instruction with a uprobe ends late if SIGTRAP is blocked"
+
+TEST_F(uprobe_step, single_step)
+{
+	const char *at = variant->probe.at, *next = variant->probe.next;
+	struct trap trap = { .ip = next, .step = true, .progress = 1 };
+	struct tracee *t = &self->t;
+	unsigned int i;
+	struct stop s;
+
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		if (i % 2)
+			ASSERT_EQ(0, tracee_disarm(t, 0));
+		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		if (sent_by_itself(t, &s, next))
+			KNOWN_ISSUE(return, MISREPORTED);
+		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		ASSERT_EQ(0, expect_step(t, next + 1, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+}
+
+/* SIGTRAP is blocked: a step is reported all the same (force_sig_fault()) */
+TEST_F(uprobe_step, sigtrap_blocked)
+{
+	const char *at = variant->probe.at, *next = variant->probe.next;
+	struct trap trap = { .ip = next, .step = true, .progress = 1 };
+	unsigned long long blocked = 1ULL << (SIGTRAP - 1);
+	struct tracee *t = &self->t;
+	unsigned int i;
+	struct stop s;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		ASSERT_EQ(0, ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(blocked),
+				    &blocked));
+		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		if (s.ip == (unsigned long)next + 1 && s.info.si_code == SI_USER &&
+		    s.dr6 == dr6_encode(0, true))
+			KNOWN_ISSUE(return, LATE);
+		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+}
+
+/* The step is reported first, then the breakpoint */
+TEST_F(uprobe_step, single_step_onto_breakpoint)
+{
+	const char *at = variant->probe.at, *next = variant->probe.next;
+	struct trap trap = { .ip = next, .step = true, .progress = 1 };
+	struct tracee *t = &self->t;
+	bool misreported = false;
+	unsigned int i;
+	struct stop s;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
+	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, next));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		if (sent_by_itself(t, &s, next))
+			misreported = true;
+		else
+			ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		ASSERT_EQ(0, expect_hit_by(t, i % 2 ? PTRACE_SINGLESTEP :
+						      PTRACE_CONT, 8, next, 1));
+		ASSERT_EQ(0, expect_step(t, next + 1, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+	if (misreported)
+		KNOWN_ISSUE(return, MISREPORTED);
+}
+
+/* The same without a step */
+TEST_F(uprobe_step, breakpoint_after)
+{
+	const char *next = variant->probe.next;
+	struct tracee *t = &self->t;
+	unsigned int i;
+
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, next));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 2, next, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+	ASSERT_EQ(4, perf_count(self->fd));
+}
+
+TEST_HARNESS_MAIN
