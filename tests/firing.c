@@ -18,8 +18,12 @@
 #include "firing.h"
 #include "probes.h"
 
-/* Seconds after which firing_probe() gives up on a machine where it hangs */
+/*
+ * Seconds after which firing_probe() gives up on a machine where it hangs, and of
+ * CPU time, where a breakpoint is hit for ever
+ */
 #define LIMIT		30
+#define CPU_LIMIT	2
 
 /* Limit of stops in one try: the slot is disabled at the first one */
 #define MAX_STOPS	16
@@ -45,9 +49,25 @@ static const void *address(enum bp_type type, bool used)
 	return used ? &watched : &unused;
 }
 
-static void on_alarm(int sig)
+/* The events of try_perf(), each of them open where it is not negative */
+static int events[DR_SLOTS] = { -1, -1, -1, -1 };
+
+static void close_events(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < DR_SLOTS; i++) {
+		if (events[i] >= 0)
+			close(events[i]);
+		events[i] = -1;
+	}
+}
+
+/* Interrupts a waitpid(), and ends what an event does for ever */
+static void on_limit(int sig)
 {
 	(void)sig;
+	close_events();
 }
 
 static int poke(pid_t pid, unsigned int n, unsigned long val)
@@ -150,26 +170,23 @@ static int open_event(enum bp_type type, bool used)
 /* The same with counting events of this thread */
 static int try_perf(enum bp_type type, unsigned int slot, struct firing *f)
 {
-	int fd[DR_SLOTS], err = 0;
-	unsigned int i, opened;
 	unsigned long long n;
+	unsigned int i;
+	int err = 0;
 
-	for (opened = 0; opened <= slot && !err; opened++) {
-		fd[opened] = open_event(type, opened == slot);
-		if (fd[opened] < 0) {
-			err = fd[opened];
-			break;
-		}
+	for (i = 0; i <= slot && !err; i++) {
+		events[i] = open_event(type, i == slot);
+		if (events[i] < 0)
+			err = events[i];
 	}
 	if (!err) {
 		touch();
-		if (read(fd[slot], &n, sizeof(n)) == sizeof(n))
+		if (read(events[slot], &n, sizeof(n)) == sizeof(n))
 			f->fired += n > 0;
 		else
-			err = -EIO;
+			err = -ECHILD;
 	}
-	for (i = 0; i < opened; i++)
-		close(fd[i]);
+	close_events();
 	return err;
 }
 
@@ -202,13 +219,16 @@ static void try_type(enum firing_by by, enum bp_type type, pid_t pid)
 void firing_probe(void)
 {
 	struct itimerval limit = { .it_value.tv_sec = LIMIT }, none = {};
-	struct sigaction action = { .sa_handler = on_alarm }, old;
+	struct itimerval cpu = { .it_value.tv_sec = CPU_LIMIT };
+	struct sigaction action = { .sa_handler = on_limit }, old, old_prof;
 	int status, err = -ECHILD;
 	pid_t self = getpid(), pid;
 	unsigned int i;
 
 	sigaction(SIGALRM, &action, &old);
+	sigaction(SIGPROF, &action, &old_prof);
 	setitimer(ITIMER_REAL, &limit, NULL);
+	setitimer(ITIMER_PROF, &cpu, NULL);
 
 	pid = fork();
 	if (!pid)
@@ -231,7 +251,9 @@ void firing_probe(void)
 	}
 
 	setitimer(ITIMER_REAL, &none, NULL);
+	setitimer(ITIMER_PROF, &none, NULL);
 	sigaction(SIGALRM, &old, NULL);
+	sigaction(SIGPROF, &old_prof, NULL);
 }
 
 /**

@@ -213,6 +213,7 @@ static inline void skip_if_perf_refused(struct __test_metadata *_metadata)
 
 	attr.disabled = 1;
 	report_unexpected_sigtrap();
+	watchdog_limit_cpu();
 	skip_if_refused(_metadata, perf_try_close(&attr, 0, -1), "perf_event_open");
 }
 

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -87,6 +88,30 @@ static void tick(int sig)
 		watchdog.waiting = 0;
 		siglongjmp(watchdog.expired, 1);
 	}
+}
+
+static void on_cpu_limit(int sig)
+{
+	(void)sig;
+	test_err("used up its CPU time: is a breakpoint hit for ever?");
+	watchdog_expired();
+	_exit(EXIT_FAILURE);
+}
+
+/**
+ * watchdog_limit_cpu() - end this process and its children if they loop
+ *
+ * For processes that hit breakpoints without a tracer: if RF is not set, an execute
+ * breakpoint is hit for ever.  A test needs a fraction of a second.
+ */
+void watchdog_limit_cpu(void)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_CPU, &limit);
+	limit.rlim_cur = 1 + watchdog_seconds() / 4;
+	if (limit.rlim_cur < limit.rlim_max && !setrlimit(RLIMIT_CPU, &limit))
+		signal(SIGXCPU, on_cpu_limit);
 }
 
 /**

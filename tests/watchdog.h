@@ -20,6 +20,7 @@ struct tracee;
 
 unsigned int watchdog_seconds(void);
 void watchdog_expired(void);
+void watchdog_limit_cpu(void);
 int watchdog_start(void);
 void watchdog_expect(const struct tracee *t, unsigned long progress);
 pid_t watchdog_wait(pid_t pid, int *status);
