@@ -19,6 +19,8 @@ usage()
 	cat <<-END
 	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
 	       $me --emulated [OPTION]...
+	       $me --junit FILE [OPTION]...
+	       $me --compare OLD NEW
 	       $me --verdict [LOG]
 	       $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going] [--choices]
 
@@ -37,6 +39,10 @@ usage()
 	                             (default: 300)
 
 	  --emulated                 run in an emulator instead, where breakpoints fire
+
+	  --junit FILE               write the results to FILE as JUnit XML, too
+	  --compare OLD NEW          say what differs between the logs of two runs: of
+	                             this script, of the kernel's runner, or of a LAVA job
 
 	  --verdict [LOG]            summarize what a log, of this script or of the kernel's
 	                             runner, says about its machine
@@ -139,6 +145,15 @@ while [ $# -gt 0 ]; do
 		shift ;;
 	esac
 	case $opt in
+	--junit | --compare)
+		if [ -n "$list$tests$known_files$limit$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
+			bad_usage "$opt has to come before the other options"
+		fi
+		results=$(dirname "$0")/results.sh
+		[ -r "$results" ] || results=$(dirname "$0")/tools/results.sh
+		[ -r "$results" ] || cannot_run "results.sh is not beside $0"
+		[ "$opt" = --compare ] || opt=--run-junit
+		exec sh "$results" "$opt" "$@" ;;
 	--emulated)
 		if [ -n "$list$tests$known_files$limit$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
 			bad_usage "--emulated has to come before the other options"
@@ -892,6 +907,14 @@ runner='
 	echo "$mark$status"
 '
 
+# now: hundredths of a second, to $now; 0 without /proc
+now()
+{
+	now=0
+	{ read -r now _ </proc/uptime; } 2>/dev/null
+	now=${now%.*}${now#*.}
+}
+
 # run_program PROGRAM NUMBER NOTE
 run_program()
 {
@@ -900,6 +923,8 @@ run_program()
 	note=$3
 
 	rm -f "$tmp/pid" "$tmp/timeout" "$tmp/verdict"
+	now
+	begin=$now
 	# Tracees hang on this machine: wait less for them from now on.
 	[ ! -e "$tmp/wait_expired" ] || export HW_BREAKPOINT_WAIT_EXPIRED=1
 	if [ -s "$tmp/run.$prog" ]; then
@@ -939,6 +964,9 @@ run_program()
 		result fail "$prog" "left processes behind: $(cat "$tmp/left")"
 	fi
 	echo "$verdict $number $prog$note$directive"
+	now
+	now=$((now - begin))
+	printf '# time: %s %d.%02d s\n' "$prog" $((now / 100)) $((now % 100))
 	[ "$verdict" = ok ]
 }
 

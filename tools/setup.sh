@@ -4,7 +4,8 @@
 # Install what "make check" can use on Debian, as root; all of it is optional
 # there, what is missing is skipped by name. The suite itself needs gcc and make.
 
-packages='gcc make libc6-dev gcc-multilib clang shellcheck perl rsync'
+packages='gcc make libc6-dev gcc-multilib clang shellcheck perl rsync
+	python3-tap'
 # Either busybox will do, and installing one removes the other.
 command -v busybox >/dev/null 2>&1 || packages="$packages busybox-static"
 
