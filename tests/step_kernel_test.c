@@ -345,8 +345,8 @@ TEST_F(step_kernel, breakpoint_after_syscall)
 
 /*
  * A step over a system call is reported right after it, and before a breakpoint
- * there.  Regression test for 41c1a06d1d15: since 6342adcaa683 the report was
- * one instruction late.
+ * there.  Regression test for 41c1a06d1d15 and 6342adcaa683: in 5.11-rc the step
+ * ended one instruction late.
  */
 static void over_syscall(struct __test_metadata *_metadata, struct tracee *t,
 			 bool onto_breakpoint)
