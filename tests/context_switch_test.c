@@ -103,7 +103,7 @@ static void run_concurrent(struct __test_metadata *_metadata,
 			   struct group_area *area, enum spread spread,
 			   unsigned int tracers, unsigned int tracees)
 {
-	unsigned int rounds = TOTAL_TRAPS / (tracers * tracees * GROUP_TRAPS_PER_ROUND);
+	unsigned int rounds = iterations(TOTAL_TRAPS) / (tracers * tracees * GROUP_TRAPS_PER_ROUND);
 	struct concurrent g = {
 		.area = area, .spread = spread, .tracers = tracers,
 		.tracees = tracees, .rounds = rounds ? rounds : 1,
@@ -215,7 +215,7 @@ TEST_F(handover, at_every_access)
 
 	for (i = 0; i < n; i++) {
 		self->m[i] = (struct group_tracee){
-			.area = self->area, .nr = i, .of = n, .rounds = 240 / n,
+			.area = self->area, .nr = i, .of = n, .rounds = iterations(240 / n),
 			.armed = !variant->others_unarmed || i % 2 == 0,
 			.pace = variant->pace };
 		skip_if_refused(_metadata, group_start(&self->t[i], &self->m[i],
@@ -261,7 +261,8 @@ FIXTURE_SETUP(migration)
 	self->area = group_areas();
 	for (i = 0; i < 4; i++) {
 		self->m[i] = (struct group_tracee){
-			.area = self->area, .nr = i, .of = 4, .rounds = 40,
+			.area = self->area, .nr = i, .of = 4,
+			.rounds = iterations(40),
 			.armed = true };
 		skip_if_refused(_metadata, group_start(&self->t[i], &self->m[i],
 						       TRACEE_TRACEME), "ptrace");
@@ -416,7 +417,7 @@ FIXTURE_SETUP(tracees)
 	for (i = 0; i < GROUP_MAX; i++)
 		self->m[i] = (struct group_tracee){
 			.area = self->area, .nr = i, .of = GROUP_MAX,
-			.rounds = 10, .armed = true };
+			.rounds = iterations(10), .armed = true };
 }
 
 FIXTURE_TEARDOWN(tracees)
@@ -450,7 +451,7 @@ TEST_F(tracees, unarmed_between_armed)
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));
 	for (i = 0; i < n; i++) {
 		self->m[i].of = n;
-		self->m[i].rounds = 20;
+		self->m[i].rounds = iterations(20);
 		self->m[i].armed = i % 2;
 		skip_if_refused(_metadata,
 				group_start(&self->t[i], &self->m[i], i % 3),
@@ -547,7 +548,7 @@ static int access_until_stopped(const struct group_tracee *m, const int *stop)
 
 TEST_F(tracers, eight_with_four_each)
 {
-	self->all.rounds = 12;
+	self->all.rounds = iterations(12);
 	ASSERT_EQ(0, run_side_by_side(TRACERS, trace_four, &self->all));
 }
 
@@ -566,7 +567,7 @@ TEST_F(tracers, untraced_neighbours_not_hit)
 		if (!neighbour[i])
 			_exit(access_until_stopped(&m[i], self->stop));
 	}
-	self->all.rounds = 4;
+	self->all.rounds = iterations(4);
 	EXPECT_EQ(0, run_side_by_side(TRACERS, trace_four, &self->all));
 	__atomic_store_n(self->stop, 1, __ATOMIC_RELAXED);
 	for (i = 0; i < TRACEES; i++) {

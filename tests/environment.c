@@ -218,3 +218,18 @@ static void __attribute__((constructor)) find_environment(void)
 		_exit(0);
 	}
 }
+
+/**
+ * iterations() - how often to repeat what rarely goes wrong
+ * @n: number of times
+ *
+ * CI sets KSFT_MACHINE_SLOW for emulated and debug kernels.
+ *
+ * Return: @n, or a quarter of it, and at least one, if KSFT_MACHINE_SLOW=yes.
+ */
+unsigned int iterations(unsigned int n)
+{
+	const char *slow = getenv("KSFT_MACHINE_SLOW");
+
+	return slow && !strcmp(slow, "yes") ? (n + 3) / 4 : n;
+}

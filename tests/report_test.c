@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "environment.h"
 #include "harness.h"
 #include "probes.h"
 
@@ -27,10 +28,11 @@ DEFINE_PROBE(report_loop, "", "nop", "nop");
 
 static void run_and_check(struct tracee *t)
 {
+	unsigned int n = iterations(ITERATIONS);
 	unsigned long *stored = t->arg;
 	unsigned long i;
 
-	for (i = 1; i <= ITERATIONS; i++) {
+	for (i = 1; i <= n; i++) {
 		*t->progress = i;
 		report_loop(NULL, 0);
 		if (__atomic_load_n(stored, __ATOMIC_RELAXED) != i)
@@ -45,6 +47,7 @@ static int trace_report(enum tracee_how how, const char *addr, unsigned int id)
 	struct tracee t = {
 		.body = run_and_check, .arg = stored, .id = id,
 	};
+	unsigned int n = iterations(ITERATIONS);
 	unsigned long i;
 	int err;
 
@@ -53,7 +56,7 @@ static int trace_report(enum tracee_how how, const char *addr, unsigned int id)
 		return err;
 
 	err = tracee_arm(&t, 0, BP_EXECUTE, 1, addr);
-	for (i = 1; !err && i <= ITERATIONS; i++) {
+	for (i = 1; !err && i <= n; i++) {
 		err = tracee_expect_hit(&t, 1, addr, i);
 		__atomic_store_n(stored, i, __ATOMIC_RELAXED);
 	}

@@ -64,7 +64,7 @@ FIXTURE_SETUP(stressor)
 	for (i = 0; i < TRACEES; i++) {
 		self->m[i] = (struct group_tracee){
 			.area = self->area, .nr = i, .of = TRACEES,
-			.rounds = 15, .armed = true,
+			.rounds = iterations(15), .armed = true,
 			.stops = variant->kind == STRESSOR_STOPS };
 		skip_if_refused(_metadata,
 				group_start(&self->t[i], &self->m[i], i % 3),

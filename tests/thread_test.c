@@ -176,7 +176,7 @@ FIXTURE_SETUP(thread)
 		team->thread[i].team = team;
 		team->thread[i].m = (struct group_tracee){
 			.area = area, .nr = i % THREADS, .of = THREADS,
-			.rounds = 10, .armed = true };
+			.rounds = iterations(10), .armed = true };
 	}
 	if (variant->pinned) {
 		ASSERT_EQ(1, allowed_cpus(&cpu, 1));
@@ -301,7 +301,7 @@ TEST_F(thread, only_armed_thread_traps)
 	start_team(_metadata, self->t);
 	ASSERT_EQ(0, start_threads(self->t, self->team));
 	ASSERT_EQ(0, group_run(self->t, 1 + THREADS));
-	ASSERT_EQ(10UL * GROUP_TRAPS_PER_ROUND, self->t[1 + THREADS / 2].traps);
+	ASSERT_EQ(iterations(10) * GROUP_TRAPS_PER_ROUND, self->t[1 + THREADS / 2].traps);
 }
 
 /*
@@ -344,7 +344,7 @@ static void ring(struct __test_metadata *_metadata, struct tracee *t,
 		th[i].next = &th[(i + 1) % n];
 		th[i].m.nr = nr[i] - '0';
 		th[i].m.armed = armed[i] == '+';
-		th[i].m.rounds = 40;
+		th[i].m.rounds = iterations(40);
 	}
 	start_team(_metadata, t);
 	ASSERT_EQ(0, start_threads(t, team));
@@ -477,7 +477,7 @@ TEST_F(thread, thread_exit_under_load)
 	team->n = 4 + BRIEF;
 	team->brief = BRIEF;
 	for (i = 0; i < team->n; i++)
-		team->thread[i].m.rounds = i < 4 ? 60 : 1;
+		team->thread[i].m.rounds = i < 4 ? iterations(60) : 1;
 	start_team(_metadata, self->t);
 	ASSERT_EQ(0, tracee_cont(self->t));
 	for (left = 1 + team->n; left;) {
