@@ -210,7 +210,8 @@ add "$p: Test single-step, signals, bitness and instructions
 
 Where a breakpoint meets a single-step, a signal, a tracer of the
 other bitness, or an instruction with several operands or iterations." \
-	step_test step_kernel_test step_insn_test block_step_test own_tf_test signal_test \
+	step_test step_kernel_test step_insn_test step_resume_test block_step_test \
+	own_tf_test signal_test \
 	compat32_test access_test insn_test page_test
 add "$p: Test perf breakpoints
 
