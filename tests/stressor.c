@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -159,6 +160,66 @@ static void attach(struct stressor *c)
 		     !ptrace(PTRACE_POKEUSER, tid, dr_offset(7), NULL)))
 			end_stressor(c, 1);
 	}
+}
+
+#define STEPS	50
+
+DECLARE_PROBE(stressor_nops);
+DEFINE_PROBE(stressor_nops, "", "nop", "nop\n\tnop\n\tnop\n\tnop");
+
+/* Whether a step from @from has ended at the next instruction, and hit no slot */
+static bool stepped_right(pid_t pid, unsigned long from, bool block,
+			  unsigned long *ip)
+{
+	unsigned long at = (unsigned long)stressor_nops_at;
+	unsigned long dr6 = ptrace(PTRACE_PEEKUSER, pid, dr_offset(6), NULL);
+
+	*ip = ptrace(PTRACE_PEEKUSER, pid, REG_IP, NULL);
+	if ((dr6 ^ DR6_NONE) & DR_SLOTS_ALL)
+		return false;
+	return block || from < at || from >= at + 5 || *ip == from + 1;
+}
+
+/*
+ * Another process is single-stepped and block-stepped, and killed in a step: TF and
+ * DEBUGCTL.BTF must stay its own (95cf00fa5d5e), and it has no slots.
+ */
+static void step_process(struct stressor *c)
+{
+	unsigned long ip = 0, from;
+	pid_t pid = fork();
+	unsigned int n;
+	int status;
+
+	if (!pid) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) || raise(SIGSTOP))
+			_exit(0);
+		/* If a step is lost it ends */
+		for (n = 0; n < 100000; n++)
+			stressor_nops(NULL, 0);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return;
+	for (n = 0; n < STEPS && WIFSTOPPED(status); n++) {
+		bool block = n % 8 == 7;
+
+		from = ip;
+		if (ptrace(block ? PTRACE_SINGLEBLOCK : PTRACE_SINGLESTEP, pid,
+			   NULL, NULL))
+			break;
+		if (n == STEPS - 1)
+			break;
+		if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) ||
+		    !stepped_right(pid, from, block, &ip)) {
+			test_err("wrong step of another process: ip %#lx to %#lx",
+				 from, ip);
+			end_stressor(c, 1);
+		}
+	}
+	kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
+		;
 }
 
 /**
@@ -543,6 +604,7 @@ const struct stressor_kind stressor_kinds[STRESSOR_KINDS] = {
 	{ "stops", stop_and_continue },
 	{ "attaches", attach },
 	{ "perf_events", open_perf_event },
+	{ "steps", step_process },
 	{ "freezes", freeze },
 	{ "moves", move },
 	{ "cpusets", change_cpuset },

@@ -56,6 +56,10 @@ FIXTURE_VARIANT_ADD(stressor, perf_events) {
 	.kind = STRESSOR_PERF_EVENTS,
 };
 
+FIXTURE_VARIANT_ADD(stressor, steps) {
+	.kind = STRESSOR_STEPS,
+};
+
 FIXTURE_SETUP(stressor)
 {
 	unsigned int i;

@@ -23,12 +23,6 @@
 #include "tracee.h"
 #include "watchdog.h"
 
-#ifdef __x86_64__
-#define REG_IP	offsetof(struct user, regs.rip)
-#else
-#define REG_IP	offsetof(struct user, regs.eip)
-#endif
-
 /* One page for each tracee, shared with its tracer */
 struct tracee_page {
 	unsigned long progress;

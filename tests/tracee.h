@@ -20,8 +20,16 @@
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/ucontext.h>
+#include <sys/user.h>
 
 #include "debugreg.h"
+
+/* The instruction pointer for PTRACE_PEEKUSER */
+#ifdef __x86_64__
+#define REG_IP	offsetof(struct user, regs.rip)
+#else
+#define REG_IP	offsetof(struct user, regs.eip)
+#endif
 
 /* The instruction pointer in a signal handler's context */
 #ifdef __x86_64__
