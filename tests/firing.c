@@ -19,11 +19,11 @@
 #include "probes.h"
 
 /*
- * Seconds after which firing_probe() gives up on a machine where it hangs, and of
- * CPU time, where a breakpoint is hit for ever
+ * Seconds after which firing_probe() gives up on a machine where it hangs, and
+ * milliseconds of CPU time, where a breakpoint is hit for ever
  */
 #define LIMIT		30
-#define CPU_LIMIT	2
+#define CPU_LIMIT	500
 
 /* Limit of stops in one try: the slot is disabled at the first one */
 #define MAX_STOPS	16
@@ -219,7 +219,7 @@ static void try_type(enum firing_by by, enum bp_type type, pid_t pid)
 void firing_probe(void)
 {
 	struct itimerval limit = { .it_value.tv_sec = LIMIT }, none = {};
-	struct itimerval cpu = { .it_value.tv_sec = CPU_LIMIT };
+	struct itimerval cpu = { .it_value.tv_usec = CPU_LIMIT * 1000 };
 	struct sigaction action = { .sa_handler = on_limit }, old, old_prof;
 	int status, err = -ECHILD;
 	pid_t self = getpid(), pid;

@@ -92,6 +92,7 @@ TEST_F(perf_modify, type_and_length)
 	unsigned long long last = 0, now;
 	unsigned int i, j;
 
+	skip_if_dead(_metadata, BY_PERF, NEEDS_ALL);
 	for (i = 0; i < n * n; i++) {
 		/* From i / n to i % n; each start is stepped over as well */
 		for (j = 0; j < 2; j++) {

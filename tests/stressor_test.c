@@ -93,6 +93,8 @@ TEST_F(stressor, every_trap_arrives)
 	struct stressor c = { .t = self->t, .n = TRACEES };
 	int err;
 
+	if (variant->kind == STRESSOR_PERF_EVENTS)
+		skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
 	ASSERT_EQ(0, stressor_start(&c, &stressor_kinds[variant->kind]));
 	stressor_wait_started(&c);
 	EXPECT_EQ(0, group_run(self->t, TRACEES));

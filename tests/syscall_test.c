@@ -437,6 +437,7 @@ static void ping_pong(struct __test_metadata *_metadata, struct tracee *set,
 	struct tracee *a = &set[0], *b = &set[1];
 	unsigned int n, token = 1;
 
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_RW);
 	a->body = ping;
 	b->body = pong;
 	start_tracee(_metadata, a, TRACEE_TRACEME);
