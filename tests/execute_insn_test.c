@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "probe_job.h"
 #include "probes.h"
 
 #define EFLAGS_RF	0x10000UL
@@ -110,24 +111,6 @@ FIXTURE_VARIANT_ADD(execute_insn, syscall) {
 	.probe = PROBE_ENTRY(kind_syscall, 0, false)
 };
 
-struct job {
-	void (*fn)(void *addr, unsigned long val);
-	void *memory;
-	unsigned long val;
-};
-
-static void run_job(struct tracee *t)
-{
-	const struct job *job = t->arg;
-
-	for (;;) {
-		*t->progress = 1;
-		job->fn(job->memory, job->val);
-		*t->progress = 2;
-		tracee_sync();
-	}
-}
-
 FIXTURE_SETUP(execute_insn)
 {
 	self->memory = shared_alloc(2 * 4096);
@@ -145,11 +128,11 @@ FIXTURE_TEARDOWN(execute_insn)
 TEST_F(execute_insn, traps_once_and_next_insn_traps)
 {
 	const struct probe *probe = &variant->probe;
-	struct job job = { .fn = probe->fn, .memory = self->memory };
+	struct probe_job job = { .fn = probe->fn, .memory = self->memory };
 	struct tracee *t = &self->t;
 	unsigned int i;
 
-	t->body = run_job;
+	t->body = run_probe_job;
 	t->arg = &job;
 	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, probe->at));
@@ -214,11 +197,11 @@ TEST_F(execute_exception, breakpoint_has_priority)
 {
 	const struct probe *probe = &variant->probe;
 	const char *ip = variant->after ? probe->next : probe->at;
-	struct job job = { .fn = probe->fn };
+	struct probe_job job = { .fn = probe->fn };
 	struct tracee *t = &self->t;
 	struct stop s;
 
-	t->body = run_job;
+	t->body = run_probe_job;
 	t->arg = &job;
 	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, probe->at));
@@ -293,11 +276,11 @@ FIXTURE_TEARDOWN(execute_path)
 TEST_F(execute_path, target_traps_once)
 {
 	const struct probe *probe = &variant->probe;
-	struct job job = { .fn = probe->fn };
+	struct probe_job job = { .fn = probe->fn };
 	struct tracee *t = &self->t;
 	unsigned int i;
 
-	t->body = run_job;
+	t->body = run_probe_job;
 	t->arg = &job;
 	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->next));
@@ -320,7 +303,7 @@ TEST_F(execute_path, target_traps_once)
 FIXTURE(execute_rep) {
 	struct tracee t;
 	unsigned char *memory;
-	struct job job;
+	struct probe_job job;
 };
 
 FIXTURE_SETUP(execute_rep)
@@ -332,7 +315,7 @@ FIXTURE_SETUP(execute_rep)
 	self->job.memory = self->memory + 4096 - 8;
 	self->job.val = 16;
 	self->t.arg = &self->job;
-	self->t.body = run_job;
+	self->t.body = run_probe_job;
 	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 }
 

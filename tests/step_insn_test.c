@@ -16,6 +16,7 @@
 
 #include "harness.h"
 #include "insn.h"
+#include "probe_job.h"
 #include "step.h"
 
 #define BEFORE	"push " BX "\n\tpush " DI "\n\tmov " P ", " DI "\n\t"
@@ -76,31 +77,14 @@ FIXTURE_VARIANT_ADD(step_over, rdseed) INSN(rdseed, RDSEED);
 FIXTURE_VARIANT_ADD(step_over, xgetbv) INSN(xgetbv, XSAVE);
 FIXTURE_VARIANT_ADD(step_over, pause) INSN(pause, ANY);
 
-struct job {
-	void (*fn)(void *addr, unsigned long val);
-	unsigned char *memory;
-};
-
-static void run_job(struct tracee *t)
-{
-	const struct job *job = t->arg;
-
-	for (;;) {
-		*t->progress = 1;
-		job->fn(job->memory, 0);
-		*t->progress = 2;
-		tracee_sync();
-	}
-}
-
 /* Run @probe repeatedly, with slot 0 on it */
 static void start(struct __test_metadata *_metadata, struct tracee *t,
 		  const struct probe *probe, unsigned char *memory)
 {
-	struct job *job = shared_alloc(sizeof(*job));
+	struct probe_job *job = shared_alloc(sizeof(*job));
 
-	*job = (struct job){ probe->fn, memory };
-	t->body = run_job;
+	*job = (struct probe_job){ .fn = probe->fn, .memory = memory };
+	t->body = run_probe_job;
 	t->arg = job;
 	start_tracee(_metadata, t, TRACEE_TRACEME);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->at));

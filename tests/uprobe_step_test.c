@@ -8,6 +8,7 @@
  */
 #include <signal.h>
 
+#include "probe_job.h"
 #include "step.h"
 #include "uprobe.h"
 
@@ -42,29 +43,13 @@ FIXTURE_VARIANT_ADD(uprobe_step, store) PROBED(store);
 FIXTURE_VARIANT_ADD(uprobe_step, jump) PROBED(jump);
 FIXTURE_VARIANT_ADD(uprobe_step, call) PROBED(call);
 
-struct job {
-	void (*fn)(void *addr, unsigned long val);
-	unsigned int word;
-};
-
-static void run_job(struct tracee *t)
-{
-	struct job *job = t->arg;
-
-	for (;;) {
-		*t->progress = 1;
-		job->fn(&job->word, 0);
-		*t->progress = 2;
-		tracee_sync();
-	}
-}
-
 FIXTURE_SETUP(uprobe_step)
 {
-	struct job *job = shared_alloc(sizeof(*job));
+	struct probe_job *job = shared_alloc(sizeof(*job));
 
 	job->fn = variant->probe.fn;
-	self->t.body = run_job;
+	job->memory = shared_alloc(sizeof(int));
+	self->t.body = run_probe_job;
 	self->t.arg = job;
 	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
 	self->fd = start_uprobe(_metadata, variant->probe.at, self->t.tid);
