@@ -92,7 +92,7 @@ qemu)
 	list=tcg.txt
 	;;
 bochs)
-	need bochs-bin "bochs bochs-term" genisoimage genisoimage script bsdutils
+	need bochs-bin "bochs bochs-term bochsbios vgabios" genisoimage genisoimage script bsdutils
 	isolinux=/usr/lib/ISOLINUX/isolinux.bin
 	ldlinux=/usr/lib/syslinux/modules/bios/ldlinux.c32
 	[ -r $isolinux ] || die "isolinux is missing: apt-get install isolinux"
