@@ -15,12 +15,6 @@
 #include "harness.h"
 #include "step.h"
 
-#ifdef __x86_64__
-#define PROBE_SP	"%rsp"
-#else
-#define PROBE_SP	"%esp"
-#endif
-
 /*
  * TF set and cleared by the program itself.  The first trap is after the
  * instruction that follows popf, the last one after the popf that clears TF.

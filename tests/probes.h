@@ -20,11 +20,13 @@
 #define PROBE_PTR	"%rdx"
 #define PROBE_VAL	"%rax"
 #define PROBE_TMP	"%rcx"
+#define PROBE_SP	"%rsp"
 #define PROBE_ARGS	"mov %rdi, %rdx\n\tmov %rsi, %rax\n"
 #else
 #define PROBE_PTR	"%edx"
 #define PROBE_VAL	"%eax"
 #define PROBE_TMP	"%ecx"
+#define PROBE_SP	"%esp"
 #define PROBE_ARGS	"mov 4(%esp), %edx\n\tmov 8(%esp), %eax\n"
 #endif
 

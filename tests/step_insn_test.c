@@ -315,11 +315,12 @@ TEST_F(emulated, own_tf)
 	}
 }
 
-TEST_F(emulated, breakpoint_after)
+/* A breakpoint on the next instruction; @emulated: losing it is the known bug */
+static void expect_breakpoint_after(struct __test_metadata *_metadata,
+				    struct tracee *t, const char *next,
+				    bool emulated)
 {
-	const char *next = variant->probe.next;
 	struct trap trap = { .ip = next, .slots = 4, .progress = 1 };
-	struct tracee *t = &self->t;
 	unsigned int i;
 	struct stop s;
 
@@ -328,11 +329,17 @@ TEST_F(emulated, breakpoint_after)
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, tracee_cont(t));
 		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (!environment_cpu_lacks("umip") && missed(&s))
+		if (emulated && missed(&s))
 			KNOWN_ISSUE(return, LOST_AFTER);
 		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
+}
+
+TEST_F(emulated, breakpoint_after)
+{
+	expect_breakpoint_after(_metadata, &self->t, variant->probe.next,
+				!environment_cpu_lacks("umip"));
 }
 
 #ifdef __x86_64__
@@ -401,22 +408,7 @@ TEST_F(vsyscall, single_step)
 
 TEST_F(vsyscall, breakpoint_after)
 {
-	const char *next = over_vsyscall_next;
-	struct trap trap = { .ip = next, .slots = 4, .progress = 1 };
-	struct tracee *t = &self->t;
-	unsigned int i;
-	struct stop s;
-
-	ASSERT_EQ(0, tracee_disarm(t, 0));
-	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, next));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_cont(t));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (missed(&s))
-			KNOWN_ISSUE(return, LOST_AFTER);
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
+	expect_breakpoint_after(_metadata, &self->t, over_vsyscall_next, true);
 }
 #endif
 

@@ -17,11 +17,9 @@
 #include "step.h"
 
 #ifdef __x86_64__
-#define PROBE_SP	"%rsp"
 #define PROBE_GETPID	"mov $39, %eax"
 #define PROBE_SYSCALL	"syscall"
 #else
-#define PROBE_SP	"%esp"
 #define PROBE_GETPID	"mov $20, %eax"
 #define PROBE_SYSCALL	"int $0x80"
 #endif
