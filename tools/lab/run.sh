@@ -13,6 +13,8 @@
 #	                    dynamically: COMMAND runs at its top, with HWBP_PREBUILT=
 #	                    where shim.so and lose.so are, for LD_PRELOAD
 #	--smp N             virtual CPUs, 2
+#	--cpu MODEL         as the emulator calls it: max, or Bochs' ryzen, which has no
+#	                    UMIP (corei7_icelake_u has)
 #	--append TEXT       more kernel parameters
 #	--add DIR           with the files of DIR in the machine
 #	--test PATTERN      only these tests, as for run_tests.sh -t; repeatable
@@ -35,15 +37,15 @@ me=run
 usage()
 {
 	[ $# -eq 0 ] || echo "run.sh: $*" >&2
-	echo "Usage: run.sh --kernel BZIMAGE [--emulator qemu|bochs] [--checkout] [--smp N] [--append TEXT] [--add DIR] [--test PATTERN]... [--known-failures FILE] [--output DIR] [--timeout SECONDS] [--bisect] [-- COMMAND]" >&2
+	echo "Usage: run.sh --kernel BZIMAGE [--emulator qemu|bochs] [--checkout] [--smp N] [--cpu MODEL] [--append TEXT] [--add DIR] [--test PATTERN]... [--known-failures FILE] [--output DIR] [--timeout SECONDS] [--bisect] [-- COMMAND]" >&2
 	exit 2
 }
 
-kernel='' initrd='' checkout='' smp=2 append='' add='' patterns='' known='' bisect=''
+kernel='' initrd='' checkout='' smp=2 cpu='' append='' add='' patterns='' known='' bisect=''
 output=$lab/out timeout=900 command='' emulator=qemu
 while [ $# -gt 0 ]; do
 	case $1 in
-	--kernel | --emulator | --initrd | --smp | --append | --add | --test | \
+	--kernel | --emulator | --initrd | --smp | --cpu | --append | --add | --test | \
 		--known-failures | --output | --timeout)
 		[ $# -gt 1 ] || usage "$1 needs a value"
 		;;
@@ -53,6 +55,7 @@ while [ $# -gt 0 ]; do
 	--emulator) emulator=$2 ;;
 	--initrd) initrd=$2 ;;
 	--smp) smp=$2 ;;
+	--cpu) cpu=$2 ;;
 	--append) append=$2 ;;
 	--add) add=$2 ;;
 	--test) patterns="$patterns -t '$2'" ;;
@@ -187,7 +190,7 @@ bochs_files()
 			romimage: file=/usr/share/bochs/BIOS-bochs-latest
 			vgaromimage: file=/usr/share/vgabios/vgabios.bin
 			megs: 512
-			cpu: model=ryzen, count=$smp, ips=50000000, mwait_is_nop=1, reset_on_triple_fault=0
+			cpu: model=${cpu:-ryzen}, count=$smp, ips=50000000, mwait_is_nop=1, reset_on_triple_fault=0
 			ata0-master: type=cdrom, path=$tmp/cd, status=inserted
 			boot: cdrom
 			com1: enabled=1, mode=file, dev=$output/dmesg
@@ -213,7 +216,7 @@ boot_qemu()
 {
 	log=$output/emulator.log
 	watched qemu-system-x86_64 -nodefaults -no-user-config -machine pc \
-		-accel tcg,thread="${LAB_THREAD:-single}" -cpu max,la57=off \
+		-accel tcg,thread="${LAB_THREAD:-single}" -cpu "${cpu:-max},la57=off" \
 		-smp "$smp,sockets=$smp" -m 768 -kernel "$kernel" \
 		-initrd "$tmp/initrd" -append "$parameters" -display none \
 		-serial "file:$output/dmesg" -serial "file:$tmp/line" \
