@@ -1,30 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Steps over instructions that a hypervisor intercepts, or that the kernel emulates.
- *
- * Whoever performs an instruction in place of the CPU has to do what the CPU does
- * after it: raise the #DB of TF, clear RF, and look at the breakpoints of the next
- * instruction (SDM vol. 3, "Single-Step Exception Condition" and "Instruction-
- * Breakpoint Exception Condition").  KVM does so in kvm_skip_emulated_instruction();
- * a hypervisor that forgets it ends the step one instruction late, or loses the
- * breakpoint after the instruction.
- *
- * The instruction is followed by a store, which is watched, and by a jump, where a
- * block-step ends.
+ * Steps over instructions that a hypervisor intercepts, or that the kernel emulates,
+ * as any program can execute them.
  */
 #include <sys/wait.h>
 
-#include "harness.h"
-#include "insn.h"
-#include "probe_job.h"
-#include "step.h"
-
-#define BEFORE	"push " BX "\n\tpush " DI "\n\tmov " P ", " DI "\n\t"
-#define AFTER	"movb $1, (" DI ")\n\tjmp 1f\n\tnop\n1:\tpop " DI "\n\tpop " BX
-
-/* From the instruction after the one stepped over */
-#define AFTER_STORE	3
-#define AFTER_JUMP	6
+#include "step_over.h"
 
 DECLARE_PROBE(over_nop);
 DEFINE_PROBE(over_nop, BEFORE, "nop", AFTER);
@@ -43,7 +24,6 @@ DECLARE_PROBE(over_xgetbv);
 DEFINE_PROBE(over_xgetbv, BEFORE "xor %ecx, %ecx", "xgetbv", AFTER);
 DECLARE_PROBE(over_pause);
 DEFINE_PROBE(over_pause, BEFORE, "pause", AFTER);
-/* See arch/x86/kernel/umip.c */
 DECLARE_PROBE(over_sgdt);
 DEFINE_PROBE(over_sgdt, BEFORE, "sgdt 64(" DI ")", AFTER);
 DECLARE_PROBE(over_sidt);
@@ -54,16 +34,6 @@ DECLARE_PROBE(over_smsw);
 DEFINE_PROBE(over_smsw, BEFORE, "smsw 64(" DI ")", AFTER);
 DECLARE_PROBE(over_str);
 DEFINE_PROBE(over_str, BEFORE, "str 64(" DI ")", AFTER);
-
-FIXTURE(step_over) {
-	struct tracee t;
-	unsigned char *memory;
-};
-
-FIXTURE_VARIANT(step_over) {
-	struct probe probe;
-	enum feature needs;
-};
 
 #define INSN(name, needed)						\
 	{ .probe = PROBE_ENTRY(over_##name, 0, false), .needs = needed }
@@ -77,270 +47,20 @@ FIXTURE_VARIANT_ADD(step_over, rdseed) INSN(rdseed, RDSEED);
 FIXTURE_VARIANT_ADD(step_over, xgetbv) INSN(xgetbv, XSAVE);
 FIXTURE_VARIANT_ADD(step_over, pause) INSN(pause, ANY);
 
-/* Run @probe repeatedly, with slot 0 on it */
-static void start(struct __test_metadata *_metadata, struct tracee *t,
-		  const struct probe *probe, unsigned char *memory)
+/* See arch/x86/kernel/umip.c; without UMIP the CPU performs them */
+static bool has_umip(void)
 {
-	struct probe_job *job = shared_alloc(sizeof(*job));
-
-	*job = (struct probe_job){ .fn = probe->fn, .memory = memory };
-	t->body = run_probe_job;
-	t->arg = job;
-	start_tracee(_metadata, t, TRACEE_TRACEME);
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->at));
+	return !environment_cpu_lacks("umip");
 }
 
-FIXTURE_SETUP(step_over)
-{
-	if (!cpu_has(variant->needs))
-		SKIP(_exit(EXIT_SKIPPED), "this CPU does not have it");
-	self->memory = shared_alloc(4096);
-	start(_metadata, &self->t, &variant->probe, self->memory);
-}
+#define UMIP_INSN(name)							\
+	{ .probe = PROBE_ENTRY(over_##name, 0, false), .emulated = has_umip }
 
-FIXTURE_TEARDOWN(step_over)
-{
-	tracee_stop(&self->t);
-}
-
-/* From a breakpoint on the instruction, which may stay armed */
-TEST_F(step_over, single_step)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		if (i % 2)
-			ASSERT_EQ(0, tracee_disarm(t, 0));
-		ASSERT_EQ(0, expect_step(t, next, 1));
-		ASSERT_EQ(0, expect_step(t, next + AFTER_STORE, 1));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-/* The step is reported first, then the breakpoint, by whatever it is continued */
-TEST_F(step_over, single_step_onto_breakpoint)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, next));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, expect_step(t, next, 1));
-		ASSERT_EQ(0, expect_hit_by(t, i % 2 ? PTRACE_SINGLESTEP :
-						      PTRACE_CONT, 8, next, 1));
-		ASSERT_EQ(0, expect_step(t, next + AFTER_STORE, 1));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-/* The same without a step: RF must not outlast the instruction */
-TEST_F(step_over, breakpoint_after)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, next));
-	for (i = 0; i < 4; i++) {
-		if (i % 2 == 0)
-			ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, tracee_expect_hit(t, 4, next, 1));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-		ASSERT_EQ(0, i % 2 ? tracee_arm(t, 0, BP_EXECUTE, 1, at) :
-				     tracee_disarm(t, 0));
-	}
-}
-
-TEST_F(step_over, single_step_then_watched_store)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
-	for (i = 1; i < DR_SLOTS; i++) {
-		ASSERT_EQ(0, tracee_arm(t, i, BP_WRITE, 1, self->memory));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, expect_step(t, next, 1));
-		ASSERT_EQ(0, expect_step_and_hit(t, next + AFTER_STORE, 1U << i, 1));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-		ASSERT_EQ(0, tracee_disarm(t, i));
-	}
-}
-
-/* The program's own TF, from the instruction up to the end of the store */
-TEST_F(step_over, own_tf)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .step = true, .progress = 1 };
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, next));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, set_trap_flag(t, true));
-		trap.ip = next;
-		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
-		ASSERT_EQ(TF, trap_flag(t));
-		ASSERT_EQ(0, tracee_expect_hit(t, 2, next, 1));
-		trap.ip = next + AFTER_STORE;
-		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
-		ASSERT_EQ(TF, trap_flag(t));
-		ASSERT_EQ(0, set_trap_flag(t, false));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-/*
- * To the end of the block, or, where the CPU or its emulation has no branch trap
- * flag, by single steps.
- */
-TEST_F(step_over, block_step)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .step = true, .progress = 1 };
-	struct tracee *t = &self->t;
-	unsigned int i;
-	struct stop s;
-
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLEBLOCK, 0));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		trap.ip = next;
-		if (s.ip == (unsigned long)next + AFTER_JUMP)
-			trap.ip += AFTER_JUMP;
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-/*
- * With UMIP the kernel emulates these.  The #GP has saved RF, which suppresses a
- * breakpoint on the next instruction unless it is cleared, and TF is honoured by
- * nobody but the kernel.
- */
-FIXTURE(emulated) {
-	struct tracee t;
-};
-
-FIXTURE_VARIANT(emulated) {
-	struct probe probe;
-	enum feature needs;
-};
-
-FIXTURE_VARIANT_ADD(emulated, sgdt) INSN(sgdt, ANY);
-FIXTURE_VARIANT_ADD(emulated, sidt) INSN(sidt, ANY);
-FIXTURE_VARIANT_ADD(emulated, sldt) INSN(sldt, ANY);
-FIXTURE_VARIANT_ADD(emulated, smsw) INSN(smsw, ANY);
-FIXTURE_VARIANT_ADD(emulated, str) INSN(str, ANY);
-
-FIXTURE_SETUP(emulated)
-{
-	start(_metadata, &self->t, &variant->probe, shared_alloc(4096));
-}
-
-FIXTURE_TEARDOWN(emulated)
-{
-	tracee_stop(&self->t);
-}
-
-/* The step has ended after the next instruction instead of before it */
-static bool ends_late(const struct stop *s, const char *next)
-{
-	return WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGTRAP &&
-	       s->info.si_code == TRAP_TRACE && s->dr6 == dr6_encode(0, true) &&
-	       s->ip == (unsigned long)next + AFTER_STORE;
-}
-
-/* The tracee is at its tracee_sync(), and no breakpoint was hit */
-static bool missed(const struct stop *s)
-{
-	return WIFSTOPPED(s->status) && WSTOPSIG(s->status) == SIGSTOP &&
-	       s->progress == 2 && s->dr6 == DR6_NONE;
-}
-
-#define LATE_STEP	"a step over an instruction that the kernel emulates ends late"
-#define LOST_AFTER	"a breakpoint after an instruction that the kernel emulates is lost"
-
-TEST_F(emulated, single_step)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .ip = next, .step = true, .progress = 1 };
-	struct tracee *t = &self->t;
-	unsigned int i;
-	struct stop s;
-
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		if (i % 2)
-			ASSERT_EQ(0, tracee_disarm(t, 0));
-		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (!environment_cpu_lacks("umip") && ends_late(&s, next))
-			KNOWN_ISSUE(return, LATE_STEP);
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
-		ASSERT_EQ(0, expect_step(t, next + AFTER_STORE, 1));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-TEST_F(emulated, own_tf)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .ip = next, .step = true, .progress = 1 };
-	struct tracee *t = &self->t;
-	unsigned int i;
-	struct stop s;
-
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, set_trap_flag(t, true));
-		ASSERT_EQ(0, tracee_cont(t));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (!environment_cpu_lacks("umip") && ends_late(&s, next))
-			KNOWN_ISSUE(return, LATE_STEP);
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
-		ASSERT_EQ(0, set_trap_flag(t, false));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-/* A breakpoint on the next instruction; @emulated: losing it is the known bug */
-static void expect_breakpoint_after(struct __test_metadata *_metadata,
-				    struct tracee *t, const char *next,
-				    bool emulated)
-{
-	struct trap trap = { .ip = next, .slots = 4, .progress = 1 };
-	unsigned int i;
-	struct stop s;
-
-	ASSERT_EQ(0, tracee_disarm(t, 0));
-	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, next));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_cont(t));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (emulated && missed(&s))
-			KNOWN_ISSUE(return, LOST_AFTER);
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-}
-
-TEST_F(emulated, breakpoint_after)
-{
-	expect_breakpoint_after(_metadata, &self->t, variant->probe.next,
-				!environment_cpu_lacks("umip"));
-}
+FIXTURE_VARIANT_ADD(step_over, sgdt) UMIP_INSN(sgdt);
+FIXTURE_VARIANT_ADD(step_over, sidt) UMIP_INSN(sidt);
+FIXTURE_VARIANT_ADD(step_over, sldt) UMIP_INSN(sldt);
+FIXTURE_VARIANT_ADD(step_over, smsw) UMIP_INSN(smsw);
+FIXTURE_VARIANT_ADD(step_over, str) UMIP_INSN(str);
 
 #ifdef __x86_64__
 /*
@@ -378,7 +98,7 @@ FIXTURE_SETUP(vsyscall)
 
 	if (!has_vsyscall())
 		SKIP(_exit(EXIT_SKIPPED), "no vsyscall page");
-	start(_metadata, &self->t, &probe, shared_alloc(4096));
+	start_over(_metadata, &self->t, &probe, shared_alloc(4096));
 }
 
 FIXTURE_TEARDOWN(vsyscall)
@@ -386,29 +106,37 @@ FIXTURE_TEARDOWN(vsyscall)
 	tracee_stop(&self->t);
 }
 
+/* The call of the vsyscall, then all of it */
 TEST_F(vsyscall, single_step)
 {
-	const char *next = over_vsyscall_next;
-	struct trap trap = { .ip = next, .step = true, .progress = 1 };
 	struct tracee *t = &self->t;
 	unsigned int i;
-	struct stop s;
 
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, over_vsyscall_at, 1));
 		ASSERT_EQ(0, expect_step(t, (void *)VSYSCALL_TIME, 1));
-		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (ends_late(&s, next))
-			KNOWN_ISSUE(return, LATE_STEP);
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		ASSERT_STEP_TO(t, PTRACE_SINGLESTEP, over_vsyscall_next, 0, return);
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
 }
 
 TEST_F(vsyscall, breakpoint_after)
 {
-	expect_breakpoint_after(_metadata, &self->t, over_vsyscall_next, true);
+	struct trap trap = { .ip = over_vsyscall_next, .slots = 4, .progress = 1 };
+	struct tracee *t = &self->t;
+	unsigned int i;
+	struct stop s;
+
+	ASSERT_EQ(0, tracee_disarm(t, 0));
+	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, over_vsyscall_next));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_cont(t));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		if (ran_on(&s))
+			KNOWN_ISSUE(return, LOST_AFTER);
+		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
 }
 #endif
 
