@@ -441,6 +441,61 @@ TEST_F(same_address, dr6_stays_separate)
 	}
 }
 
+static void store_one(struct tracee *t)
+{
+	for (;;) {
+		*t->progress = 1;
+		probe_store4(t->arg, 1);
+		*t->progress = 2;
+		tracee_sync();
+	}
+}
+
+/*
+ * The same where nothing was armed in the host while the guest ran, so that KVM had
+ * nothing to restore: a tracee that is armed then, on the CPU where the guest has left
+ * bits in DR6, among them BS, sees exactly its own slot, or its own step (efdab992813f).
+ */
+TEST_F(same_address, guests_dr6_not_seen_by_tracee)
+{
+	struct vcpu *v = &self->v;
+	unsigned int *word = shared_alloc(sizeof(*word));
+	struct trap stepped = { .ip = probe_store4_next, .step = true, .progress = 1 };
+	struct trap hit = { .ip = probe_store4_next, .progress = 1 };
+	struct tracee t = { .body = store_one, .arg = word };
+	unsigned int slot;
+	struct stop s;
+
+	start_tracee(_metadata, &t, TRACEE_TRACEME);
+	for (slot = 0; slot < DR_SLOTS; slot++) {
+		guest_begin(v);
+		guest_set_dr(v, 6, DR6_NONE | DR6_BS | (DR_SLOTS_ALL & ~(1 << slot)));
+		guest_out(v, PORT_STEP);
+		guest_set_dr(v, 6, DR6_NONE | DR6_BS | DR_SLOTS_ALL);
+		guest_out(v, PORT_STEP);
+		guest_set_dr(v, 6, DR6_NONE | DR_SLOTS_ALL);
+		guest_out(v, PORT_STEP);
+		ASSERT_EQ(0, guest_start(v));
+
+		ASSERT_TRUE(vcpu_run_to(v, PORT_STEP));
+		ASSERT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, word));
+		hit.slots = 1 << slot;
+		ASSERT_EQ(0, tracee_expect_trap(&t, &hit));
+		ASSERT_EQ(0, tracee_expect_sync(&t, 2));
+		ASSERT_EQ(0, tracee_arm(&t, slot, BP_EXECUTE, 1, probe_store4_at));
+		ASSERT_TRUE(vcpu_run_to(v, PORT_STEP));
+		ASSERT_EQ(0, tracee_expect_hit(&t, 1 << slot, probe_store4_at, 1));
+		ASSERT_EQ(0, tracee_disarm_all(&t));
+
+		ASSERT_TRUE(vcpu_run_to(v, PORT_STEP));
+		ASSERT_EQ(0, tracee_resume(&t, PTRACE_SINGLESTEP, 0));
+		ASSERT_EQ(0, tracee_wait(&t, &s));
+		ASSERT_EQ(0, tracee_check_trap(&t, &s, &stepped));
+		ASSERT_EQ(0, tracee_expect_sync(&t, 2));
+	}
+	tracee_stop(&t);
+}
+
 #define N_VCPUS		4
 #define ROUNDS		1000
 

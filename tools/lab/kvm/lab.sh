@@ -8,6 +8,8 @@
 #                                tools/known-failures/tcg-kvm.txt names
 #        lab.sh faults [NAME...] each bug of tools/lab/faults that needs a guest, and
 #                                those of more-faults.sh: must be caught
+#        lab.sh fixes            the good KVM with the patches of tools/fixes: the same,
+#                                and no test of kvm_step_test may end as XFAIL
 #        lab.sh report [SECONDS] the report's experiment: a guest Linux beside the
 #                                same load in the host, on the good and the broken
 #                                KVM, with the time to the first lost trap
@@ -52,6 +54,18 @@ source_tree()
 	mv "$dir/linux.new" "$dir/linux"
 }
 
+# The fixes of KVM, out again when this script ends
+patch_kvm()
+{
+	for p in "$top"/tools/fixes/*-KVM-*.patch; do
+		variant=$top/tools/fixes/$version/${p##*/}
+		[ ! -e "$variant" ] || p=$variant
+		cat "$p"
+	done >"$dir/fixes.patch"
+	patch -s -p1 -d "$dir/linux" <"$dir/fixes.patch" || die "the fixes do not apply"
+	trap 'patch -s -R -p1 -d "$dir/linux" <"$dir/fixes.patch"' EXIT
+}
+
 # After a change of the fragment or of the faults only what depends on it is
 # built again.
 kernel()
@@ -65,6 +79,7 @@ kernel()
 		"$dir/build/.config" "$here/kvm.config") >/dev/null 2>&1
 	make -s -C "$dir/linux" O="$dir/build" olddefconfig
 	grep -q '^CONFIG_KVM_AMD=y' "$dir/build/.config" || die "no KVM in the kernel"
+	[ "$what" != fixes ] || patch_kvm
 	nice -n 10 make -s -C "$dir/linux" O="$dir/build" -j "$jobs" bzImage vmlinux
 }
 
@@ -91,7 +106,7 @@ programs()
 
 images()
 {
-	qemu=$("$here/build-qemu.sh")
+	qemu=$("$here/build-qemu.sh") || die "no QEMU"
 	root guest
 	mkdir "$dir/guest/suite"
 	for p in report_loop context_switch_test_64 context_switch_test_64; do
@@ -143,8 +158,9 @@ boot()
 }
 
 mkdir -p "$dir"
-case ${1:-} in
-test | faults | report) ;;
+what=${1:-}
+case $what in
+test | fixes | faults | report) ;;
 *)
 	sed -n '/^# Usage/,/^#$/s/^# \{0,1\}//p' "$0" >&2
 	exit 2
@@ -152,10 +168,10 @@ test | faults | report) ;;
 esac
 { kernel && programs && images; } >&2 || die "could not be built"
 
-what=$1
 shift
 case $what in
 test)	boot 600 /bin/sh /in-host.sh test ;;
+fixes)	boot 600 /bin/sh /in-host.sh test && ! grep 'ok .* kvm_step.*# XFAIL KVM' "$dir/console" ;;
 faults)	boot 900 /bin/sh /in-host.sh faults "$@" ;;
 report)	boot 1800 /bin/sh /in-host.sh report "$@" ;;
 esac
