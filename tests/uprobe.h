@@ -36,14 +36,17 @@ static inline long long file_offset(const void *addr)
  * open_uprobe() - put a uprobe on an instruction of this program
  * @addr: the instruction
  * @tid: the thread whose executions are counted
+ * @ret: on the return from the function that begins there, instead
  *
  * Return: file descriptor of the event or a negative errno, -ENOENT if the kernel
  * has no uprobes.
  */
-static inline int open_uprobe(const void *addr, pid_t tid)
+static inline int open_uprobe(const void *addr, pid_t tid, bool ret)
 {
 	struct perf_event_attr attr = {
 		.size = sizeof(attr),
+		/* Bit 0 in all kernels so far: .../uprobe/format/retprobe */
+		.config = ret,
 		.config1 = (unsigned long)"/proc/self/exe",
 		.config2 = file_offset(addr),
 	};
@@ -63,17 +66,18 @@ static inline int open_uprobe(const void *addr, pid_t tid)
  * @addr: as for open_uprobe()
  * @tid: as for open_uprobe().  The thread should exist before the event: one that
  *	is forked later would keep it open
+ * @ret: as for open_uprobe()
  *
  * Return: file descriptor of the event.
  */
 static inline int start_uprobe(struct __test_metadata *_metadata, const void *addr,
-			       pid_t tid)
+			       pid_t tid, bool ret)
 {
 	int fd;
 
 	if (file_offset(addr) < 0)
 		SKIP(_exit(EXIT_SKIPPED), "no /proc/self/maps");
-	fd = open_uprobe(addr, tid);
+	fd = open_uprobe(addr, tid, ret);
 	if (fd == -ENOENT)
 		SKIP(_exit(EXIT_SKIPPED), "no uprobes");
 	skip_if_refused(_metadata, fd < 0 ? fd : 0, "uprobe");

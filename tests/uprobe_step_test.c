@@ -52,7 +52,8 @@ FIXTURE_SETUP(uprobe_step)
 	self->t.body = run_probe_job;
 	self->t.arg = job;
 	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
-	self->fd = start_uprobe(_metadata, variant->probe.at, self->t.tid);
+	self->fd = start_uprobe(_metadata, variant->probe.at, self->t.tid,
+				false);
 }
 
 FIXTURE_TEARDOWN(uprobe_step)
@@ -149,6 +150,39 @@ TEST_F(uprobe_step, single_step_onto_breakpoint)
 		KNOWN_ISSUE(return, MISREPORTED);
 }
 
+/* The program's own TF, which is still there afterwards */
+TEST_F(uprobe_step, own_tf)
+{
+	const char *at = variant->probe.at, *next = variant->probe.next;
+	struct trap trap = { .ip = next, .step = true, .progress = 1 };
+	struct tracee *t = &self->t;
+	bool misreported = false;
+	unsigned int i;
+	struct stop s;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		ASSERT_EQ(0, set_trap_flag(t, true));
+		ASSERT_EQ(0, tracee_cont(t));
+		ASSERT_EQ(0, tracee_wait(t, &s));
+		if (sent_by_itself(t, &s, next)) {
+			misreported = true;
+		} else {
+			trap.ip = next;
+			ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		}
+		ASSERT_EQ(TF, trap_flag(t));
+		trap.ip = next + 1;
+		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
+		ASSERT_EQ(TF, trap_flag(t));
+		ASSERT_EQ(0, set_trap_flag(t, false));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+	if (misreported)
+		KNOWN_ISSUE(return, MISREPORTED);
+}
+
 /* The same without a step */
 TEST_F(uprobe_step, breakpoint_after)
 {
@@ -162,6 +196,116 @@ TEST_F(uprobe_step, breakpoint_after)
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
 	ASSERT_EQ(4, perf_count(self->fd));
+}
+
+/*
+ * A nop of five bytes, which some kernels turn into a call after the first hit
+ * (ba2bfc97b462), and the return from a function, whose address the kernel replaces:
+ * steps that lead through code of the kernel's own, and come back to the instruction
+ * after it.  No breakpoint of the program is hit there.
+ */
+DECLARE_PROBE(probed_nop5);
+DEFINE_PROBE(probed_nop5, "", ".byte 0x0f, 0x1f, 0x44, 0, 0", "nop\n\tnop");
+DECLARE_PROBE(probed_return);
+DEFINE_PROBE(probed_return, "", "call probed_function", "nop\n\tnop");
+DECLARE_PROBE(probed_function);
+DEFINE_PROBE(probed_function, "", "nop", "");
+
+FIXTURE(uprobe_detour) {
+	struct tracee t;
+	struct probe_job job;
+	int fd;
+};
+
+/* @probed: where the uprobe is; @ret: on the return from there */
+FIXTURE_VARIANT(uprobe_detour) {
+	struct probe probe;
+	const char *probed;
+	bool ret;
+};
+
+FIXTURE_VARIANT_ADD(uprobe_detour, nop5) {
+	.probe = PROBE_ENTRY(probed_nop5, 0, false), .probed = probed_nop5_at,
+};
+
+FIXTURE_VARIANT_ADD(uprobe_detour, function_return) {
+	.probe = PROBE_ENTRY(probed_return, 0, false),
+	.probed = (const char *)probed_function, .ret = true,
+};
+
+FIXTURE_SETUP(uprobe_detour)
+{
+	self->job.fn = variant->probe.fn;
+	self->t.body = run_probe_job;
+	self->t.arg = &self->job;
+	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
+	self->fd = start_uprobe(_metadata, variant->probed, self->t.tid, variant->ret);
+}
+
+FIXTURE_TEARDOWN(uprobe_detour)
+{
+	tracee_stop(&self->t);
+}
+
+#define RUNS		8
+#define MAX_STEPS	40	/* of the detour */
+
+TEST_F(uprobe_detour, breakpoints_around)
+{
+	const char *at = variant->probe.at, *next = variant->probe.next;
+	struct tracee *t = &self->t;
+	unsigned int i;
+
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, next));
+	for (i = 0; i < RUNS; i++) {
+		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		if (i % 2)
+			ASSERT_EQ(0, tracee_disarm(t, 0));
+		ASSERT_EQ(0, tracee_expect_hit(t, 2, next, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+	ASSERT_EQ(RUNS, perf_count(self->fd));
+}
+
+#define LATE_RETURN	"a step over the trampoline of a return probe ends late"
+
+/* Step by step, each reported as one, as far as the next instruction */
+TEST_F(uprobe_detour, single_steps)
+{
+	const char *at = variant->probe.at, *next = variant->probe.next;
+	struct tracee *t = &self->t;
+	bool misreported = false;
+	unsigned int i, n;
+	struct stop s;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
+	for (i = 0; i < RUNS; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		for (n = 0; n < MAX_STEPS; n++) {
+			ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
+			ASSERT_EQ(0, tracee_wait(t, &s));
+			if (variant->ret && s.ip == (unsigned long)next + 1 &&
+			    s.dr6 == dr6_encode(0, true))
+				KNOWN_ISSUE(return, LATE_RETURN);
+			ASSERT_TRUE(s.status == (SIGTRAP << 8 | 0x7f) &&
+				    s.progress == 1 &&
+				    s.ip != (unsigned long)next + 1) {
+				tracee_report(t, &s, "step %u to %#lx expected", n,
+					      (unsigned long)next);
+			}
+			if (s.info.si_code == SI_USER)
+				misreported = true;
+			if (s.ip == (unsigned long)next)
+				break;
+		}
+		ASSERT_GT(MAX_STEPS, n);
+		ASSERT_EQ(0, expect_step(t, next + 1, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+	ASSERT_EQ(RUNS, perf_count(self->fd));
+	if (misreported)
+		KNOWN_ISSUE(return, MISREPORTED);
 }
 
 TEST_HARNESS_MAIN

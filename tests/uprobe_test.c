@@ -44,7 +44,7 @@ FIXTURE_SETUP(uprobe)
 	self->t.body = store;
 	self->t.arg = self->words;
 	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
-	self->fd = start_uprobe(_metadata, probe_store4_at, self->t.tid);
+	self->fd = start_uprobe(_metadata, probe_store4_at, self->t.tid, false);
 }
 
 FIXTURE_TEARDOWN(uprobe)
@@ -97,7 +97,7 @@ TEST_F(uprobe, added_and_removed_under_breakpoint)
 	for (n = 0; n < CALLS; n++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe_store4_at, n));
 		if (n % 4 == 3) {
-			self->fd = open_uprobe(probe_store4_at, t->tid);
+			self->fd = open_uprobe(probe_store4_at, t->tid, false);
 			ASSERT_LE(0, self->fd);
 		} else if (n % 4 == 0) {
 			/*

@@ -21,7 +21,8 @@ parts='tools/testing/selftests/*.* tools/testing/selftests/Makefile
 	arch/x86/kernel/hw_breakpoint.c arch/x86/kernel/process.c arch/x86/kernel/ptrace.c
 	arch/x86/kernel/traps.c arch/x86/kernel/umip.c arch/x86/kernel/uprobes.c
 	arch/x86/entry/vsyscall/vsyscall_64.c arch/x86/include/asm/ptrace.h
-	arch/x86/kvm/x86.c kernel/events/core.c kernel/events/hw_breakpoint.c'
+	arch/x86/kvm/x86.c kernel/events/core.c kernel/events/hw_breakpoint.c
+	kernel/events/uprobes.c'
 
 me=get-harness
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
