@@ -3,7 +3,11 @@
  * Attributes of perf breakpoints that need privileges: those that count the
  * kernel's accesses, or are set on address 0.  For others see perf_attr_test.
  */
+#include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "environment.h"
@@ -159,6 +163,60 @@ TEST_F(include_kernel, neither)
 	ASSERT_LT(5, n);
 	store4(&word, 5);
 	ASSERT_EQ(n + 5, perf_count(fd));
+}
+
+/* A process that shares the memory: the kernel clears its clear_child_tid at its end */
+static int exit_on_word(void *arg)
+{
+	const int *start = arg;
+	char c;
+
+	syscall(SYS_set_tid_address, &word);
+	if (read(*start, &c, 1) != 1)
+		return 2;
+	return syscall(SYS_exit, 0);
+}
+
+#define EXITS	20
+
+/*
+ * The last hit of a task is the kernel's, in exit(2), when its signal cannot be
+ * delivered any more.  The event must not outlive its task because of that: the slot
+ * would never be free again (3da6bb419750, and before it c9bc1753b3cc).
+ */
+TEST_F(include_kernel, sigtrap_at_exit)
+{
+	static char stack[16384] __attribute__((aligned(16)));
+	int fd, i, status;
+	pid_t pid;
+
+	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
+	self->attr = perf_attr(HW_BREAKPOINT_W, &word, 4);
+	self->attr.exclude_kernel = 0;
+	self->attr.sample_period = 1;
+	self->attr.sigtrap = 1;
+	self->attr.remove_on_exec = 1;
+	for (i = 0; i < EXITS; i++) {
+		word = 1;
+		pid = clone(exit_on_word, stack + sizeof(stack), CLONE_VM | SIGCHLD,
+			    &self->pipe[0]);
+		ASSERT_LT(0, pid);
+		fd = perf_try(&self->attr, pid, -1);
+		if (fd < 0)
+			kill(pid, SIGKILL);
+		else
+			EXPECT_EQ(1, write(self->pipe[1], "x", 1));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		if (fd == -EINVAL && !kernel_is(5, 13))
+			SKIP(return, "no attr.sigtrap before 5.13");
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, status);
+		ASSERT_EQ(0, word);
+		/* Since 6.16 the task's events end before that: do_exit() */
+		ASSERT_GE(1, perf_count(fd));
+		ASSERT_EQ(0, close(fd));
+	}
+	expect_no_slot_leaked(_metadata);
 }
 
 TEST_HARNESS_MAIN
