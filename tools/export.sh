@@ -210,9 +210,9 @@ add "$p: Test single-step, signals, bitness and instructions
 
 Where a breakpoint meets a single-step, a signal, a tracer of the
 other bitness, or an instruction with several operands or iterations." \
-	step_test step_kernel_test step_insn_test step_resume_test block_step_test \
-	own_tf_test signal_test \
-	compat32_test access_test insn_test page_test
+	step_test step_kernel_test step_insn_test step_privileged_test step_resume_test \
+	block_step_test own_tf_test software_int_test signal_test \
+	compat32_test access_test bus_lock_test insn_test page_test
 add "$p: Test perf breakpoints
 
 What an event counts, samples and signals, which attributes are
@@ -238,7 +238,7 @@ add "$p: Test the debug registers of KVM guests
 A small VM monitor checks that the guest's and the host's breakpoints
 survive each kind of exit and switch. Regression test for 172b2386ed16
 and 70e4da7a8ff6." \
-	kvm_guest_test kvm_host_test
+	kvm_guest_test kvm_host_test kvm_step_test
 for f in $all; do
 	case " $so_far " in
 	*" $f "*) ;;

@@ -9,7 +9,8 @@
 # Each test that ends as XFAIL without the patches must pass with them, and nothing else
 # may change. Prints the tests that differ; the last line counts them. Exit code 0, or
 # 1 where something else has changed. Finding 10 needs a step with a data hit, which
-# this emulator cannot do, and finding 12 is one of KVM.
+# this emulator cannot do, and findings 12 and 15 are of KVM
+# (tools/lab/kvm/lab.sh fixes).
 me=fixes
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
