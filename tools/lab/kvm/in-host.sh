@@ -9,6 +9,8 @@
 # depends on them.
 
 cd /suite || exit 1
+# For kvm_emulation_test
+echo 1 >/sys/module/kvm/parameters/force_emulation_prefix
 known=/suite/tcg-kvm.txt
 more=/sys/module/kvm/parameters/hwbp_more
 
