@@ -238,7 +238,7 @@ add "$p: Test the debug registers of KVM guests
 A small VM monitor checks that the guest's and the host's breakpoints
 survive each kind of exit and switch. Regression test for 172b2386ed16
 and 70e4da7a8ff6." \
-	kvm_guest_test kvm_host_test kvm_step_test
+	kvm_guest_test kvm_host_test kvm_step_test kvm_emulation_test
 for f in $all; do
 	case " $so_far " in
 	*" $f "*) ;;
