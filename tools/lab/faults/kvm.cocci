@@ -63,3 +63,27 @@ identifier run_flags;
 @@
 -	run_flags & KVM_RUN_LOAD_GUEST_DR6
 +	(run_flags & KVM_RUN_LOAD_GUEST_DR6) || ((vcpu->arch.switch_db_regs & KVM_DEBUGREG_WONT_EXIT) && hwbp_fault(kvm_dr6_stale))
+@@
+identifier vcpu;
+@@
+vcpu_enter_guest(struct kvm_vcpu *vcpu)
+{
+<...
++	if (hwbp_fault(kvm_guest_dr6_left))
++		set_debugreg(vcpu->arch.dr6, 6);
+	vcpu->arch.last_vmentry_cpu = vcpu->cpu;
+...>
+}
+
+@@
+identifier vcpu;
+@@
+kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
+{
+<...
+-	if (unlikely(rflags & X86_EFLAGS_TF))
++	if (unlikely(rflags & X86_EFLAGS_TF) && !hwbp_fault(kvm_skip_forgets_step))
+		r = kvm_vcpu_do_singlestep(vcpu);
+...>
+}
+
