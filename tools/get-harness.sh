@@ -47,10 +47,17 @@ if [ -n "$KSRC" ]; then
 	exit 0
 fi
 
-# have VERSION: print its tree if it is there.
+# have VERSION: print its tree if it is there. One with other parts, from another
+# version of this script, goes.
 have()
 {
-	[ -d "$cache/linux-source-$1" ] && echo "$cache/linux-source-$1"
+	tree=$cache/linux-source-$1
+	[ -d "$tree" ] || return
+	[ "$(cat "$tree/.parts" 2>/dev/null)" = "$parts" ] || {
+		rm -rf "$tree"
+		return 1
+	}
+	echo "$tree"
 }
 
 # unpack PACKAGE: from PACKAGE_*.deb, the parts we use, into PACKAGE/.
@@ -64,15 +71,14 @@ unpack()
 	dpkg-deb --fsys-tarfile "$package"_*.deb |
 		tar -xO -f - "./usr/src/$package.tar.xz" | xz -dc |
 		tar -x --wildcards --no-wildcards-match-slash -f - "$@" &&
-		[ -r "$package/tools/testing/selftests/kselftest/runner.sh" ]
+		[ -r "$package/tools/testing/selftests/kselftest/runner.sh" ] &&
+		echo "$parts" >"$package/.parts"
 }
 
 versions=${1:-6.12 6.1}
 if [ "$versions" = mainline ]; then
 	for tree in "$cache"/linux-source-[789].*; do
-		[ -d "$tree" ] || continue
-		echo "$tree"
-		exit 0
+		! have "${tree##*/linux-source-}" || exit 0
 	done
 	command -v apt-get >/dev/null 2>&1 || missing "fetching a mainline source needs apt-get, which is not here"
 	later_suites && versions=$(newest_source) && versions=${versions#linux-source-}
