@@ -127,6 +127,7 @@ TEST_F(vsyscall, breakpoint_after)
 	unsigned int i;
 	struct stop s;
 
+	skip_if_dead(_metadata, BY_PTRACE, NEEDS_EXECUTE);
 	ASSERT_EQ(0, tracee_disarm(t, 0));
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, over_vsyscall_next));
 	for (i = 0; i < 4; i++) {
