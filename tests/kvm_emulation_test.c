@@ -44,28 +44,6 @@ FIXTURE_TEARDOWN(emulation)
 	vm_destroy(&self->vm);
 }
 
-static void expect_step(struct vcpu *v)
-{
-	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BS);
-}
-
-static void set_tf(struct vcpu *v)
-{
-	/* pushf; orl $0x100, (%rsp); popf */
-	GUEST_INSN(v, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d);
-}
-
-static void clear_tf(struct vcpu *v)
-{
-	/* pushf; andl $~0x100, (%rsp); popf */
-	GUEST_INSN(v, 0x9c);
-	expect_step(v);
-	GUEST_INSN(v, 0x81, 0x24, 0x24, 0xff, 0xfe, 0xff, 0xff);
-	expect_step(v);
-	GUEST_INSN(v, 0x9d);
-	expect_step(v);
-}
-
 /* One step for each, emulated or not */
 TEST_F(emulation, own_tf)
 {
@@ -73,18 +51,18 @@ TEST_F(emulation, own_tf)
 	unsigned int i;
 
 	guest_emit_rdi(v, guest_data(v, 0));
-	set_tf(v);
+	guest_set_tf(v);
 	for (i = 0; i < 4; i++) {
 		emulate_next(v);
 		GUEST_INSN(v, 0x90);
-		expect_step(v);
+		guest_expect_step(v);
 		GUEST_INSN(v, 0x90);
-		expect_step(v);
+		guest_expect_step(v);
 		emulate_next(v);
 		GUEST_INSN(v, 0x89, 0x07);	/* mov %eax, (%rdi) */
-		expect_step(v);
+		guest_expect_step(v);
 	}
-	clear_tf(v);
+	guest_clear_tf(v);
 	guest_out(v, PORT_STEP);
 	ASSERT_TRUE(guest_run(v, "steps over emulated instructions"));
 }
@@ -95,11 +73,11 @@ TEST_F(emulation, step_keeps_dr6)
 	struct vcpu *v = &self->v;
 
 	guest_set_dr(v, 6, DR6_NONE | DR6_BT);
-	set_tf(v);
+	guest_set_tf(v);
 	emulate_next(v);
 	GUEST_INSN(v, 0x90);
 	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BT | DR6_BS);
-	clear_tf(v);
+	guest_clear_tf(v);
 	guest_out(v, PORT_STEP);
 	ASSERT_TRUE(guest_run(v, "a step with another bit in DR6"));
 }
@@ -137,18 +115,9 @@ TEST_F(emulation, general_detect)
 {
 	struct vcpu *v = &self->v;
 
-	guest_set_dr(v, 0, 0x1000);
-	guest_set_dr(v, 7, GUEST_DR7_NONE | DR7_GD);
-	guest_emit_rax(v, 0x2000);
+	prepare_general_detect(v);
 	emulate_next(v);
-	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BD);
-	GUEST_INSN(v, 0x0f, 0x23, 0xc0);	/* mov %rax, %dr0 */
-	guest_get_dr(v, 0, guest_saved(v, 0));
-	guest_get_dr(v, 7, guest_saved(v, 1));
-	guest_out(v, PORT_STEP);
-	ASSERT_TRUE(guest_run(v, "general detect"));
-	EXPECT_EQ(0x2000, *guest_saved(v, 0));
-	EXPECT_EQ(GUEST_DR7_NONE, *guest_saved(v, 1));
+	check_general_detect(_metadata, v);
 }
 
 TEST_HARNESS_MAIN

@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #include "kvm_test.h"
-#include "probes.h"
+#include "probe_job.h"
+#include "step.h"
 
 enum host_move {
 	MOVE_SAME	= 1 << 0,
@@ -441,16 +442,6 @@ TEST_F(same_address, dr6_stays_separate)
 	}
 }
 
-static void store_one(struct tracee *t)
-{
-	for (;;) {
-		*t->progress = 1;
-		probe_store4(t->arg, 1);
-		*t->progress = 2;
-		tracee_sync();
-	}
-}
-
 /*
  * The same where nothing was armed in the host while the guest ran, so that KVM had
  * nothing to restore: a tracee that is armed then, on the CPU where the guest has left
@@ -460,11 +451,9 @@ TEST_F(same_address, guests_dr6_not_seen_by_tracee)
 {
 	struct vcpu *v = &self->v;
 	unsigned int *word = shared_alloc(sizeof(*word));
-	struct trap stepped = { .ip = probe_store4_next, .step = true, .progress = 1 };
-	struct trap hit = { .ip = probe_store4_next, .progress = 1 };
-	struct tracee t = { .body = store_one, .arg = word };
+	struct probe_job job = { .fn = probe_store4, .memory = word, .val = 1 };
+	struct tracee t = { .body = run_probe_job, .arg = &job };
 	unsigned int slot;
-	struct stop s;
 
 	start_tracee(_metadata, &t, TRACEE_TRACEME);
 	for (slot = 0; slot < DR_SLOTS; slot++) {
@@ -479,8 +468,7 @@ TEST_F(same_address, guests_dr6_not_seen_by_tracee)
 
 		ASSERT_TRUE(vcpu_run_to(v, PORT_STEP));
 		ASSERT_EQ(0, tracee_arm(&t, slot, BP_WRITE, 4, word));
-		hit.slots = 1 << slot;
-		ASSERT_EQ(0, tracee_expect_trap(&t, &hit));
+		ASSERT_EQ(0, tracee_expect_hit(&t, 1 << slot, probe_store4_next, 1));
 		ASSERT_EQ(0, tracee_expect_sync(&t, 2));
 		ASSERT_EQ(0, tracee_arm(&t, slot, BP_EXECUTE, 1, probe_store4_at));
 		ASSERT_TRUE(vcpu_run_to(v, PORT_STEP));
@@ -488,9 +476,7 @@ TEST_F(same_address, guests_dr6_not_seen_by_tracee)
 		ASSERT_EQ(0, tracee_disarm_all(&t));
 
 		ASSERT_TRUE(vcpu_run_to(v, PORT_STEP));
-		ASSERT_EQ(0, tracee_resume(&t, PTRACE_SINGLESTEP, 0));
-		ASSERT_EQ(0, tracee_wait(&t, &s));
-		ASSERT_EQ(0, tracee_check_trap(&t, &s, &stepped));
+		ASSERT_EQ(0, expect_step(&t, probe_store4_next, 1));
 		ASSERT_EQ(0, tracee_expect_sync(&t, 2));
 	}
 	tracee_stop(&t);
@@ -693,9 +679,6 @@ TEST_F(one_cpu, vcpu_threads_with_armed_tracees)
 	for (i = 0; i < 2; i++)
 		tracee_stop(&t[i]);
 }
-
-#define RFLAGS_TF	0x100
-#define RFLAGS_RF	0x10000
 
 FIXTURE(guest_debug) {
 	struct vm vm;

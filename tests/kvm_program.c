@@ -95,6 +95,15 @@ void guest_expect_db(struct vcpu *v, unsigned int slots, const void *ip)
 }
 
 /**
+ * guest_expect_step() - append a #DB of TF, after the instruction appended last
+ * @v: a vCPU
+ */
+void guest_expect_step(struct vcpu *v)
+{
+	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BS);
+}
+
+/**
  * guest_probe() - address of an execute target: nop, ret
  * @v: a vCPU
  * @n: 0 to 15
@@ -271,6 +280,31 @@ void guest_wrmsr(struct vcpu *v, __u32 msr, __u32 low,
 	GUEST_INSN(v, 0xba);
 	guest_emit(v, &high, 4);
 	GUEST_INSN(v, 0x0f, 0x30);
+}
+
+/**
+ * guest_set_tf() - append pushf; orl $0x100, (%rsp); popf
+ * @v: a vCPU
+ *
+ * The first step ends after the instruction that is appended next.
+ */
+void guest_set_tf(struct vcpu *v)
+{
+	GUEST_INSN(v, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d);
+}
+
+/**
+ * guest_clear_tf() - append pushf; andl $~0x100, (%rsp); popf, and expect their steps
+ * @v: a vCPU
+ */
+void guest_clear_tf(struct vcpu *v)
+{
+	GUEST_INSN(v, 0x9c);
+	guest_expect_step(v);
+	GUEST_INSN(v, 0x81, 0x24, 0x24, 0xff, 0xfe, 0xff, 0xff);
+	guest_expect_step(v);
+	GUEST_INSN(v, 0x9d);
+	guest_expect_step(v);
 }
 
 /**

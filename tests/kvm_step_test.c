@@ -14,7 +14,6 @@
 
 #include "kvm_test.h"
 
-#define RFLAGS_TF	0x100
 #define MSR_PAT		0x277
 #define REP_COUNT	3
 
@@ -245,25 +244,18 @@ TEST_F(kvm_step, own_tf)
 	 */
 	guest_access(v, &bp[1], 2);
 	prepare(v, variant->insn, true);
-	/* pushf; orl $0x100, (%rsp); popf */
-	GUEST_INSN(v, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d);
+	guest_set_tf(v);
 	n = emit_steps(v, variant->insn, ip);
 	/* The int3 is the one byte before the nop */
 	if (variant->insn == INT3)
 		guest_expect(v, V_BP, v->pc - 1, 0);
 	for (i = 0; i < n; i++)
 		guest_expect(v, V_DB, (void *)(unsigned long)ip[i], DR6_NONE | DR6_BS);
-	/* mov $data, %rdi; mov %eax, (%rdi); pushf; andl $~0x100, (%rsp); popf */
 	guest_emit_rdi(v, bp[1].addr);
-	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BS);
-	GUEST_INSN(v, 0x89, 0x07);
+	guest_expect_step(v);
+	GUEST_INSN(v, 0x89, 0x07);	/* mov %eax, (%rdi) */
 	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BS | 2);
-	GUEST_INSN(v, 0x9c);
-	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BS);
-	GUEST_INSN(v, 0x81, 0x24, 0x24, 0xff, 0xfe, 0xff, 0xff);
-	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BS);
-	GUEST_INSN(v, 0x9d);
-	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BS);
+	guest_clear_tf(v);
 	GUEST_INSN(v, 0xfa);	/* cli */
 	guest_access(v, &bp[1], 2);
 	guest_out(v, PORT_STEP);

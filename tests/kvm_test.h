@@ -87,4 +87,26 @@ static inline int pin_to_current_cpu(void)
 	return cpu < 0 || pin_to_cpu(0, cpu) ? -1 : cpu;
 }
 
+/* For the mov to DR0 that check_general_detect() appends */
+static inline void prepare_general_detect(struct vcpu *v)
+{
+	guest_set_dr(v, 0, 0x1000);
+	guest_set_dr(v, 7, GUEST_DR7_NONE | DR7_GD);
+	guest_emit_rax(v, 0x2000);
+}
+
+/* It traps before it is done, once, and GD is cleared */
+static inline void check_general_detect(struct __test_metadata *_metadata,
+					struct vcpu *v)
+{
+	guest_expect(v, V_DB, v->pc, DR6_NONE | DR6_BD);
+	GUEST_INSN(v, 0x0f, 0x23, 0xc0);	/* mov %rax, %dr0 */
+	guest_get_dr(v, 0, guest_saved(v, 0));
+	guest_get_dr(v, 7, guest_saved(v, 1));
+	guest_out(v, PORT_STEP);
+	ASSERT_TRUE(guest_run(v, "general detect"));
+	EXPECT_EQ(0x2000, *guest_saved(v, 0));
+	EXPECT_EQ(GUEST_DR7_NONE, *guest_saved(v, 1));
+}
+
 #endif /* HW_BREAKPOINT_KVM_TEST_H */

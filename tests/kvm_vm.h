@@ -102,6 +102,9 @@ struct kvm_run;
 
 #define GUEST_DR7_NONE	0x400UL
 
+#define RFLAGS_TF	0x100
+#define RFLAGS_RF	0x10000
+
 /**
  * struct event - one exception in the guest, logged or expected
  * @vector: of the exception or interrupt
@@ -194,6 +197,7 @@ void guest_emit_rax(struct vcpu *v, __u64 val);
 void guest_emit_rdi(struct vcpu *v, const void *p);
 void guest_expect(struct vcpu *v, unsigned int vector, const void *ip, __u64 dr6);
 void guest_expect_db(struct vcpu *v, unsigned int slots, const void *ip);
+void guest_expect_step(struct vcpu *v);
 void *guest_probe(struct vcpu *v, unsigned int n);
 void *guest_data(struct vcpu *v, unsigned int offset);
 __u64 *guest_saved(struct vcpu *v, unsigned int n);
@@ -206,6 +210,8 @@ void *guest_load(struct vcpu *v, void *at, unsigned int len);
 void guest_call(struct vcpu *v, void *at);
 void guest_out(struct vcpu *v, __u8 port);
 void guest_wrmsr(struct vcpu *v, __u32 msr, __u32 low, __u32 high);
+void guest_set_tf(struct vcpu *v);
+void guest_clear_tf(struct vcpu *v);
 void guest_to_user(struct vcpu *v);
 void guest_to_kernel(struct vcpu *v);
 void guest_jump(struct vcpu *v, const void *to);
