@@ -24,7 +24,6 @@ DEFINE_PROBE(split_bts, "", "lock btsl $17, (" PROBE_PTR ")", "nop");
 
 FIXTURE(bus_lock) {
 	struct tracee t;
-	struct probe_job job;
 	unsigned char *at;
 };
 
@@ -44,10 +43,7 @@ FIXTURE_SETUP(bus_lock)
 
 	/* The second and the third byte are in different lines */
 	self->at = (unsigned char *)shared_alloc(4096) + 2048 - 2;
-	self->job = (struct probe_job){ .fn = variant->probe.fn, .memory = self->at };
-	t->body = run_probe_job;
-	t->arg = &self->job;
-	start_tracee(_metadata, t, TRACEE_TRACEME);
+	start_probe_job(_metadata, t, variant->probe.fn, self->at);
 	ASSERT_EQ(0, tracee_cont(t));
 	ASSERT_EQ(0, tracee_wait(t, &s));
 	if (WIFSTOPPED(s.status) && WSTOPSIG(s.status) == SIGBUS) {

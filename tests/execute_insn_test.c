@@ -128,13 +128,10 @@ FIXTURE_TEARDOWN(execute_insn)
 TEST_F(execute_insn, traps_once_and_next_insn_traps)
 {
 	const struct probe *probe = &variant->probe;
-	struct probe_job job = { .fn = probe->fn, .memory = self->memory };
 	struct tracee *t = &self->t;
 	unsigned int i;
 
-	t->body = run_probe_job;
-	t->arg = &job;
-	start_tracee(_metadata, t, TRACEE_TRACEME);
+	start_probe_job(_metadata, t, probe->fn, self->memory);
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, probe->at));
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe->at, 1));
@@ -197,13 +194,10 @@ TEST_F(execute_exception, breakpoint_has_priority)
 {
 	const struct probe *probe = &variant->probe;
 	const char *ip = variant->after ? probe->next : probe->at;
-	struct probe_job job = { .fn = probe->fn };
 	struct tracee *t = &self->t;
 	struct stop s;
 
-	t->body = run_probe_job;
-	t->arg = &job;
-	start_tracee(_metadata, t, TRACEE_TRACEME);
+	start_probe_job(_metadata, t, probe->fn, NULL);
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, probe->at));
 	ASSERT_EQ(0, tracee_expect_hit(t, 8, probe->at, 1));
 	ASSERT_EQ(0, tracee_cont(t));
@@ -276,13 +270,10 @@ FIXTURE_TEARDOWN(execute_path)
 TEST_F(execute_path, target_traps_once)
 {
 	const struct probe *probe = &variant->probe;
-	struct probe_job job = { .fn = probe->fn };
 	struct tracee *t = &self->t;
 	unsigned int i;
 
-	t->body = run_probe_job;
-	t->arg = &job;
-	start_tracee(_metadata, t, TRACEE_TRACEME);
+	start_probe_job(_metadata, t, probe->fn, NULL);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->next));
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->next, 1));

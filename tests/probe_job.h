@@ -5,6 +5,7 @@
 #ifndef HW_BREAKPOINT_PROBE_JOB_H
 #define HW_BREAKPOINT_PROBE_JOB_H
 
+#include "harness.h"
 #include "probes.h"
 #include "tracee.h"
 
@@ -31,6 +32,25 @@ static inline void run_probe_job(struct tracee *t)
 		*t->progress = 2;
 		tracee_sync();
 	}
+}
+
+/**
+ * start_probe_job() - start_tracee() with a body that calls a probe
+ * @_metadata: the test's
+ * @t: tracee
+ * @fn: the probe
+ * @memory: its first argument; the second is 0
+ */
+static inline void start_probe_job(struct __test_metadata *_metadata, struct tracee *t,
+				   void (*fn)(void *addr, unsigned long val),
+				   void *memory)
+{
+	struct probe_job *job = shared_alloc(sizeof(*job));
+
+	*job = (struct probe_job){ .fn = fn, .memory = memory };
+	t->body = run_probe_job;
+	t->arg = job;
+	start_tracee(_metadata, t, TRACEE_TRACEME);
 }
 
 #endif /* HW_BREAKPOINT_PROBE_JOB_H */

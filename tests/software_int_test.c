@@ -34,7 +34,6 @@ DEFINE_PROBE(raise_ud2, "", "ud2", "nop\n\tnop");
 
 FIXTURE(software_int) {
 	struct tracee t;
-	struct probe_job job;
 };
 
 /* @fault: ip is on the instruction, and RF is saved, so that it can be repeated */
@@ -59,10 +58,7 @@ FIXTURE_VARIANT_ADD(software_int, ud2) RAISES(ud2, SIGILL, true);
 
 FIXTURE_SETUP(software_int)
 {
-	self->job.fn = variant->probe.fn;
-	self->t.body = run_probe_job;
-	self->t.arg = &self->job;
-	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
+	start_probe_job(_metadata, &self->t, variant->probe.fn, NULL);
 }
 
 FIXTURE_TEARDOWN(software_int)

@@ -31,12 +31,7 @@
 static inline void start_over(struct __test_metadata *_metadata, struct tracee *t,
 			      const struct probe *probe, unsigned char *memory)
 {
-	struct probe_job *job = shared_alloc(sizeof(*job));
-
-	*job = (struct probe_job){ .fn = probe->fn, .memory = memory };
-	t->body = run_probe_job;
-	t->arg = job;
-	start_tracee(_metadata, t, TRACEE_TRACEME);
+	start_probe_job(_metadata, t, probe->fn, memory);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->at));
 }
 

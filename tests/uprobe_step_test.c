@@ -45,13 +45,8 @@ FIXTURE_VARIANT_ADD(uprobe_step, call) PROBED(call);
 
 FIXTURE_SETUP(uprobe_step)
 {
-	struct probe_job *job = shared_alloc(sizeof(*job));
-
-	job->fn = variant->probe.fn;
-	job->memory = shared_alloc(sizeof(int));
-	self->t.body = run_probe_job;
-	self->t.arg = job;
-	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
+	start_probe_job(_metadata, &self->t, variant->probe.fn,
+			shared_alloc(sizeof(int)));
 	self->fd = start_uprobe(_metadata, variant->probe.at, self->t.tid,
 				false);
 }
@@ -71,26 +66,38 @@ static bool sent_by_itself(struct tracee *t, const struct stop *s, const char *n
 }
 
 #define MISREPORTED	"a step over an instruction with a uprobe is reported as SI_USER"
+/* One step to @next by @request, as it must be or as it is known to be: *@misreported */
+static int step_probed(struct tracee *t, int request, const char *next,
+		       bool *misreported)
+{
+	struct trap trap = { .ip = next, .step = true, .progress = 1 };
+	struct stop s;
+
+	if (tracee_resume(t, request, 0) || tracee_wait(t, &s))
+		return -1;
+	if (!sent_by_itself(t, &s, next))
+		return tracee_check_trap(t, &s, &trap);
+	*misreported = true;
+	return 0;
+}
+
 #define LATE		"a step over an instruction with a uprobe ends late if SIGTRAP is blocked"
 
 TEST_F(uprobe_step, single_step)
 {
 	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .ip = next, .step = true, .progress = 1 };
 	struct tracee *t = &self->t;
+	bool misreported = false;
 	unsigned int i;
-	struct stop s;
 
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
 		if (i % 2)
 			ASSERT_EQ(0, tracee_disarm(t, 0));
-		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (sent_by_itself(t, &s, next))
+		ASSERT_EQ(0, step_probed(t, PTRACE_SINGLESTEP, next, &misreported));
+		if (misreported)
 			KNOWN_ISSUE(return, MISREPORTED);
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
 		ASSERT_EQ(0, expect_step(t, next + 1, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
@@ -125,22 +132,15 @@ TEST_F(uprobe_step, sigtrap_blocked)
 TEST_F(uprobe_step, single_step_onto_breakpoint)
 {
 	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .ip = next, .step = true, .progress = 1 };
 	struct tracee *t = &self->t;
 	bool misreported = false;
 	unsigned int i;
-	struct stop s;
 
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, next));
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (sent_by_itself(t, &s, next))
-			misreported = true;
-		else
-			ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		ASSERT_EQ(0, step_probed(t, PTRACE_SINGLESTEP, next, &misreported));
 		ASSERT_EQ(0, expect_hit_by(t, i % 2 ? PTRACE_SINGLESTEP :
 						      PTRACE_CONT, 8, next, 1));
 		ASSERT_EQ(0, expect_step(t, next + 1, 1));
@@ -154,26 +154,17 @@ TEST_F(uprobe_step, single_step_onto_breakpoint)
 TEST_F(uprobe_step, own_tf)
 {
 	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .ip = next, .step = true, .progress = 1 };
+	struct trap trap = { .ip = next + 1, .step = true, .progress = 1 };
 	struct tracee *t = &self->t;
 	bool misreported = false;
 	unsigned int i;
-	struct stop s;
 
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
 		ASSERT_EQ(0, set_trap_flag(t, true));
-		ASSERT_EQ(0, tracee_cont(t));
-		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (sent_by_itself(t, &s, next)) {
-			misreported = true;
-		} else {
-			trap.ip = next;
-			ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
-		}
+		ASSERT_EQ(0, step_probed(t, PTRACE_CONT, next, &misreported));
 		ASSERT_EQ(TF, trap_flag(t));
-		trap.ip = next + 1;
 		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
 		ASSERT_EQ(TF, trap_flag(t));
 		ASSERT_EQ(0, set_trap_flag(t, false));
@@ -213,7 +204,6 @@ DEFINE_PROBE(probed_function, "", "nop", "");
 
 FIXTURE(uprobe_detour) {
 	struct tracee t;
-	struct probe_job job;
 	int fd;
 };
 
@@ -235,10 +225,7 @@ FIXTURE_VARIANT_ADD(uprobe_detour, function_return) {
 
 FIXTURE_SETUP(uprobe_detour)
 {
-	self->job.fn = variant->probe.fn;
-	self->t.body = run_probe_job;
-	self->t.arg = &self->job;
-	start_tracee(_metadata, &self->t, TRACEE_TRACEME);
+	start_probe_job(_metadata, &self->t, variant->probe.fn, NULL);
 	self->fd = start_uprobe(_metadata, variant->probed, self->t.tid, variant->ret);
 }
 
