@@ -7,6 +7,7 @@
  * must end after it, and look like any other.
  */
 #include <signal.h>
+#include <sys/uio.h>
 
 #include "probe_job.h"
 #include "step.h"
@@ -83,24 +84,37 @@ static int step_probed(struct tracee *t, int request, const char *next,
 
 #define LATE		"a step over an instruction with a uprobe ends late if SIGTRAP is blocked"
 
-TEST_F(uprobe_step, single_step)
+static void steps_over_probe(struct __test_metadata *_metadata, struct tracee *t,
+			     const struct probe *probe, int request)
 {
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct tracee *t = &self->t;
 	bool misreported = false;
 	unsigned int i;
 
 	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->at));
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->at, 1));
 		if (i % 2)
 			ASSERT_EQ(0, tracee_disarm(t, 0));
-		ASSERT_EQ(0, step_probed(t, PTRACE_SINGLESTEP, next, &misreported));
+		ASSERT_EQ(0, step_probed(t, request, probe->next, &misreported));
 		if (misreported)
 			KNOWN_ISSUE(return, MISREPORTED);
-		ASSERT_EQ(0, expect_step(t, next + 1, 1));
+		ASSERT_EQ(0, expect_step(t, probe->next + 1, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
+}
+
+TEST_F(uprobe_step, single_step)
+{
+	steps_over_probe(_metadata, &self->t, &variant->probe, PTRACE_SINGLESTEP);
+}
+
+/*
+ * A block ends after the instruction, a branch or not: arch_uprobe_pre_xol() switches
+ * block-stepping off for it, and "we can get an extra SIGTRAP" (arch_uprobe_post_xol()).
+ */
+TEST_F(uprobe_step, block_step)
+{
+	steps_over_probe(_metadata, &self->t, &variant->probe, PTRACE_SINGLEBLOCK);
 }
 
 /* SIGTRAP is blocked: a step is reported all the same (force_sig_fault()) */
@@ -293,6 +307,69 @@ TEST_F(uprobe_detour, single_steps)
 	ASSERT_EQ(RUNS, perf_count(self->fd));
 	if (misreported)
 		KNOWN_ISSUE(return, MISREPORTED);
+}
+
+#define CALL		0xe8	/* and a displacement of four bytes */
+#ifdef __x86_64__
+#define STACK_POINTER	offsetof(struct user, regs.rsp)
+#else
+#define STACK_POINTER	offsetof(struct user, regs.esp)
+#endif
+
+/* The call that a nop of five bytes has become */
+FIXTURE(uprobe_call) {
+	struct tracee t;
+};
+
+FIXTURE_SETUP(uprobe_call)
+{
+	start_probe_job(_metadata, &self->t, probed_nop5, NULL);
+	start_uprobe(_metadata, probed_nop5_at, self->t.tid, false);
+}
+
+FIXTURE_TEARDOWN(uprobe_call)
+{
+	tracee_stop(&self->t);
+}
+
+/* Where the call leads that is there now, or NULL */
+static const char *call_target(struct tracee *t)
+{
+	unsigned long long code = 0;
+	struct iovec local = { &code, 5 }, remote = { (void *)probed_nop5_at, 5 };
+
+	if (process_vm_readv(t->tid, &local, 1, &remote, 1, 0) != 5 ||
+	    (code & 0xff) != CALL)
+		return NULL;
+	return probed_nop5_next + (int)(code >> 8);
+}
+
+/*
+ * A watchpoint on the return address that the call pushes: a hit of the program's own.
+ * What the kernel writes and reads there meanwhile is not reported.
+ */
+TEST_F(uprobe_call, return_address_watched)
+{
+	const unsigned long *top;
+	struct tracee *t = &self->t;
+	const char *target = NULL;
+	unsigned int i;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probed_nop5_at));
+	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, probed_nop5_next));
+	for (i = 0; i < RUNS; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probed_nop5_at, 1));
+		target = call_target(t);
+		top = (void *)ptrace(PTRACE_PEEKUSER, t->tid, STACK_POINTER, NULL);
+		ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, sizeof(*top), top - 1));
+		if (target)
+			ASSERT_EQ(0, tracee_expect_hit(t, 2, target, 1));
+		ASSERT_EQ(0, tracee_expect_hit(t, 4, probed_nop5_next, 1));
+		ASSERT_EQ(0, tracee_disarm(t, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+	if (!target)
+		SKIP(return, "the uprobe stays a breakpoint instruction here");
 }
 
 TEST_HARNESS_MAIN
