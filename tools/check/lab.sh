@@ -23,6 +23,7 @@ exec 3>"$line"
 [ $PLAY = panics ] || printf '%s\n' "lab: up 1.00" "  #  RUN           slots.each_alone ..." >&3
 case $PLAY in
 good) echo "lab: exit 0" >&3 ;;
+warns) printf '%s\n' "lab: log [ 2.0] WARNING: CPU: 0 PID: 1" "lab: exit 0" >&3 ;;
 fails) echo "lab: exit 1" >&3 ;;
 skips) echo "lab: exit 4" >&3 ;;
 dies) echo "BUG: unable to handle page fault" >"$dmesg" ;;
@@ -139,6 +140,7 @@ if ! have cpio; then
 fi
 check "a good kernel" one_line 0 'RUN  *slots' play good
 check "a kernel that fails" one_line 1 'RUN  *slots' play fails
+check "a kernel that warns" gives 1 'logged a warning: .*WARNING: CPU: 0' play warns
 check "a kernel that fails, bisecting" one_line 1 'RUN  *slots' play fails --bisect
 check "nothing could run, bisecting" one_line 125 'RUN  *slots' play skips --bisect
 check "a kernel that panics at boot" gives 3 "see $tmp/machine/dmesg: Kernel panic" play panics

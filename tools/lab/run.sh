@@ -27,7 +27,7 @@
 # Prints the output of the suite, or of COMMAND, at once.
 #
 # Exit code: that of the suite (0, 1, 4); 1 if the kernel died in the middle of
-# it, with the name of the last test; 3 if it never came so far, which says
+# it, with the name of the last test, or has logged a warning of itself; 3 if it never came so far, which says
 # nothing about the tests (--bisect: 125); 2 for bad usage. No root, no network,
 # no disk image.
 me=run
@@ -159,7 +159,7 @@ watched()
 	while IFS= read -r line || [ -n "$line" ]; do
 		printf '%s\n' "$line" >&3
 		case $line in
-		"lab: up "* | "lab: exit "*) ;;
+		"lab: up "* | "lab: log "* | "lab: exit "*) ;;
 		*) printf '%s\n' "$line" ;;
 		esac
 	done <"$tmp/line" 3>"$output/ktap"
@@ -252,6 +252,9 @@ done
 code=$(sed -n 's/^lab: exit \([0-9]*\).*/\1/p' "$output/ktap" | tail -n 1)
 if [ -z "$code" ]; then
 	say "the machine died or hung in the middle, last test: $(last_test); see $output/dmesg: $(grep -E 'BUG|Oops|panic|WARN' "$output/dmesg" | head -n 1)"
+	code=1
+elif grep -q '^lab: log ' "$output/ktap"; then
+	say "the kernel has logged a warning: $(sed -n 's/^lab: log //p' "$output/ktap" | head -n 1)"
 	code=1
 fi
 echo "$code" >"$output/exit-code"
