@@ -87,3 +87,50 @@ kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
 ...>
 }
 
+@@
+identifier vcpu;
+@@
+x86_emulate_instruction(struct kvm_vcpu *vcpu, ...)
+{
+<...
+-	if (r && (ctxt->tf || (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)))
++	if (r && (ctxt->tf || (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)) &&
++	    !hwbp_fault(kvm_emulator_forgets_step))
+		r = kvm_vcpu_do_singlestep(vcpu);
+...>
+}
+
+@@
+identifier vcpu, type;
+@@
+kvm_vcpu_check_code_breakpoint(struct kvm_vcpu *vcpu, int type, ...)
+{
+<...
+	WARN_ON_ONCE(...);
++	if (hwbp_fault(kvm_emulator_forgets_breakpoint))
++		return false;
+...>
+}
+
+@@
+identifier vcpu;
+@@
+kvm_deliver_exception_payload(struct kvm_vcpu *vcpu, ...)
+{
+<...
+-	vcpu->arch.dr6 &= ~DR_TRAP_BITS;
++	if (hwbp_fault(kvm_db_clears_dr6))
++		vcpu->arch.dr6 = DR6_ACTIVE_LOW;
++	else
++		vcpu->arch.dr6 &= ~DR_TRAP_BITS;
+...>
+}
+
+@@
+identifier vcpu;
+@@
+-	if (vcpu->arch.dr7 & DR7_GD) {
++	if ((vcpu->arch.dr7 & DR7_GD) && !hwbp_fault(kvm_db_keeps_gd)) {
+		vcpu->arch.dr7 &= ~DR7_GD;
+		...
+	}

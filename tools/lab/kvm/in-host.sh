@@ -72,7 +72,8 @@ faults()
 	for name; do
 		choose "$name" || return 1
 		start=$(now)
-		failures kvm_guest_test_64 kvm_host_test_64 kvm_step_test_64 >/tmp/caught
+		failures kvm_guest_test_64 kvm_host_test_64 kvm_step_test_64 \
+			kvm_emulation_test_64 >/tmp/caught
 		all=$(since "$start")
 		choose none
 		if [ -s /tmp/caught ]; then
