@@ -247,7 +247,7 @@ static void run_access(struct tracee *t)
 FIXTURE_SETUP(access)
 {
 	if (!cpu_has(variant->access_insn.needs))
-		SKIP(return, "this CPU does not have it");
+		SKIP(return, SKIP_NO_INSN);
 	self->memory = shared_alloc(4096);
 }
 

@@ -99,7 +99,7 @@ TEST_F(block_step, to_target_of_branch)
 	ASSERT_LT(0, n);
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	if (n != 1)
-		SKIP(return, "no branch trap flag (BTF) here");
+		SKIP(return, SKIP_NO_BTF);
 }
 
 /* Breakpoints within the block are hit */
@@ -124,7 +124,7 @@ TEST_F(block_step, watchpoint)
 	unsigned int i;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_block_at));
 	for (i = 1; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, tracee_arm(t, i, BP_RW, 4, self->words));

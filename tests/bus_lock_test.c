@@ -48,7 +48,7 @@ FIXTURE_SETUP(bus_lock)
 	ASSERT_EQ(0, tracee_wait(t, &s));
 	if (WIFSTOPPED(s.status) && WSTOPSIG(s.status) == SIGBUS) {
 		tracee_stop(t);
-		SKIP(_exit(EXIT_SKIPPED), "split_lock_detect=fatal");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_REFUSED, "split lock");
 	}
 	ASSERT_EQ(0, tracee_check_sync(t, &s, 2));
 }
@@ -110,7 +110,7 @@ TEST_F(bus_lock, single_step)
 	unsigned int i;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));

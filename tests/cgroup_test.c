@@ -27,7 +27,7 @@ TEST(frozen_and_thawed)
 	char pid[16];
 
 	if (!make_freezer(&f))
-		SKIP(return, "no usable cgroup freezer");
+		SKIP(return, SKIP_NO_CGROUP);
 	undo_pid = undo_on_exit(&undo_fd, remove_freezer, &f);
 	ASSERT_LT(0, undo_pid);
 	for (i = 0; i < TRACEES; i++) {
@@ -70,9 +70,9 @@ TEST(moved_by_cpuset)
 	char text[16];
 
 	if (n < 2)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	if (!make_cpuset(&set))
-		SKIP(return, "no usable cpuset");
+		SKIP(return, SKIP_NO_CGROUP);
 	undo_pid = undo_on_exit(&undo_fd, remove_cpuset, &set);
 	ASSERT_LT(0, undo_pid);
 	m.area = group_areas();

@@ -176,8 +176,7 @@ FIXTURE_SETUP(compat)
 	int err;
 
 	if (!other_program(path, sizeof(path)))
-		SKIP(_exit(EXIT_SKIPPED),
-		     "no " OTHER_BITNESS "-bit program next to this one");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_OTHER_BITNESS);
 	skip_if_cannot_trace(_metadata);
 	/* Not close-on-exec: the tracee inherits it */
 	self->fd = syscall(SYS_memfd_create, "compat32_test", 0);
@@ -191,12 +190,11 @@ FIXTURE_SETUP(compat)
 	ASSERT_NE(NULL, self->t.progress);
 	err = start_other_bitness(&self->t, self->fd, path);
 	if (err == -ENOEXEC || err == -ENOENT || err == -ELIBBAD)
-		SKIP(_exit(EXIT_SKIPPED),
-		     "no " OTHER_BITNESS "-bit programs run here");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_OTHER_BITNESS);
 	ASSERT_EQ(0, err);
 	ASSERT_EQ(0, tracee_expect_sync(&self->t, 0));
 	if (sizeof(long) == 4 && self->shared->word_at[0] >> 32)
-		SKIP(_exit(EXIT_SKIPPED), "no memory below 4 GiB");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_REFUSED, "memory below 4 GiB");
 }
 
 FIXTURE_TEARDOWN(compat)

@@ -224,13 +224,13 @@ TEST_F(handover, at_every_access)
 		if (variant->fifo &&
 		    sched_setscheduler(self->t[i].tid, SCHED_FIFO, &prio)) {
 			if (errno == EPERM)
-				SKIP(return, "SCHED_FIFO not permitted");
+				SKIP(return, SKIP_REFUSED, "SCHED_FIFO");
 			ASSERT_EQ(0, errno);
 		}
 	}
 	/* With one CPU only, the tracer would starve under SCHED_FIFO */
 	if (ncpus < 2 && variant->fifo)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	ASSERT_EQ(0, pin_to_cpu(0, cpus[ncpus - 1]));
 
 	ASSERT_EQ(0, group_run(self->t, n));
@@ -257,7 +257,7 @@ FIXTURE_SETUP(migration)
 
 	self->ncpus = allowed_cpus(self->cpus, 64);
 	if (self->ncpus < 2)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	self->area = group_areas();
 	for (i = 0; i < 4; i++) {
 		self->m[i] = (struct group_tracee){

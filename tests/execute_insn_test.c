@@ -385,7 +385,7 @@ FIXTURE_SETUP(execute_location)
 {
 	self->fd = syscall(SYS_memfd_create, "hw_breakpoint", 0);
 	if (self->fd < 0)
-		SKIP(return, "no memfd_create()");
+		SKIP(return, SKIP_NOT_BUILT_IN);
 	ASSERT_EQ(0, ftruncate(self->fd, 2 * 4096));
 	self->write = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
 			   self->fd, 0);
@@ -393,7 +393,7 @@ FIXTURE_SETUP(execute_location)
 	self->execute = mmap(NULL, 2 * 4096, PROT_READ | PROT_EXEC, MAP_SHARED,
 			     self->fd, 0);
 	if (self->execute == MAP_FAILED)
-		SKIP(return, "no executable shared memory");
+		SKIP(return, SKIP_REFUSED, "executable memory");
 }
 
 FIXTURE_TEARDOWN(execute_location)
@@ -592,7 +592,7 @@ TEST_F(execute_location, in_vdso)
 			entry = s.ip;
 	}
 	if (!entry)
-		SKIP(return, "clock_gettime() does not use the vdso");
+		SKIP(return, SKIP_NOT_USED);
 	ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	ASSERT_EQ(0, tracee_arm(t, 3, BP_EXECUTE, 1, (void *)entry));
 	for (i = 0; i < 3; i++) {

@@ -19,9 +19,6 @@
 /* Number of tries without a trap after which a type is regarded as dead */
 #define FIRING_TRIES	64
 
-/* SKIP reason of tests that need a dead type; matched by run_tests.sh */
-#define FIRING_SKIP	"this type of breakpoint never fires here, see first_trap_test"
-
 /**
  * enum firing_by - interface through which a breakpoint is set
  * @BY_PTRACE: PTRACE_POKEUSER of the debug registers

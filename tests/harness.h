@@ -55,6 +55,7 @@ print_msg(const char *fmt, ...)
 		__FILE__, __LINE__, ##__VA_ARGS__)
 
 #include "firing.h"
+#include "skip.h"
 #include "slot_count.h"
 #include "watchdog.h"
 
@@ -98,7 +99,7 @@ static void skip_running_test(void)
 	struct __test_metadata *_metadata = running_test;
 
 	if (getpid() == running_pid)
-		SKIP(_exit(EXIT_SKIPPED), FIRING_SKIP);
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NEVER_FIRES);
 }
 
 /* Lets functions without _metadata skip the test */
@@ -143,8 +144,8 @@ static inline void skip_if_refused(struct __test_metadata *_metadata, int err,
 				   const char *what)
 {
 	set_running_test(_metadata);
-	if (err == -EPERM || err == -EACCES || err == -ENOSYS)
-		SKIP(_exit(EXIT_SKIPPED), "%s not permitted", what);
+	if (refused(err))
+		SKIP(_exit(EXIT_SKIPPED), SKIP_REFUSED, what);
 	ASSERT_EQ(0, err) {
 		TH_LOG("%s: %s", what, strerror(-err));
 	}
@@ -175,7 +176,7 @@ static inline void skip_without_futex(struct __test_metadata *_metadata)
 
 	if (syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0) < 0 &&
 	    errno == ENOSYS)
-		SKIP(_exit(EXIT_SKIPPED), "no futex system call (CONFIG_COMPAT_32BIT_TIME)");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NOT_BUILT_IN);
 }
 
 static inline void do_nothing(struct tracee *t)
@@ -211,7 +212,7 @@ static inline void expect_no_slot_leaked(struct __test_metadata *_metadata)
 	int cpus[64], err = all_slots_free(cpus, allowed_cpus(cpus, 64));
 
 	if (err == -EBUSY)
-		SKIP(_exit(EXIT_SKIPPED), "other processes use breakpoints");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_SLOTS_TAKEN);
 	ASSERT_NE(-ENOSPC, err) {
 		TH_LOG("slots are in use without a tracee or an event: leaked,");
 		TH_LOG("or still armed in a thread that was traced before");

@@ -26,9 +26,9 @@ static int last_cpu(struct __test_metadata *_metadata, struct hotplug *h)
 	int err = find_hotplug(h);
 
 	if (err == -ENOENT)
-		SKIP(return -1, "one CPU only");
+		SKIP(return -1, SKIP_ONE_CPU);
 	if (err)
-		SKIP(return -1, "no CPU can be taken offline");
+		SKIP(return -1, SKIP_NO_HOTPLUG);
 	return h->cpu;
 }
 
@@ -97,7 +97,7 @@ TEST_F(hotplug, every_trap_arrives)
 		online = !online;
 		err = write_file(self->h.path, online ? "1" : "0");
 		if (err == -EBUSY || err == -EPERM || err == -EOPNOTSUPP)
-			SKIP(return, "the CPU cannot be taken offline");
+			SKIP(return, SKIP_NO_HOTPLUG);
 		ASSERT_EQ(0, err);
 		for (i = 0; online && i < TRACEES; i++)
 			if (self->t[i].tid > 0)
@@ -148,13 +148,13 @@ TEST_F(offline_cpu, slots_stay_reserved)
 	for (i = 0; i < DR_SLOTS; i++) {
 		fd[i] = open_breakpoint(&self->words[i], 0, self->cpu);
 		if (fd[i] == -ENOSPC)
-			SKIP(return, "others have breakpoints on that CPU");
+			SKIP(return, SKIP_SLOTS_TAKEN);
 		skip_if_refused(_metadata, fd[i] < 0 ? fd[i] : 0,
 				"perf_event_open");
 	}
 	err = write_file(self->h.path, "0");
 	if (err == -EBUSY || err == -EPERM || err == -EOPNOTSUPP)
-		SKIP(return, "the CPU cannot be taken offline");
+		SKIP(return, SKIP_NO_HOTPLUG);
 	ASSERT_EQ(0, err);
 	/* For any CPU it runs on: also on that one later */
 	EXPECT_EQ(-ENOSPC, open_breakpoint(&self->words[4], 0, -1));

@@ -274,7 +274,7 @@ TEST_F(implicit_access, rseq_area)
 	ASSERT_EQ(0, tracee_expect_sync(t, 0));
 	/* EINVAL and EBUSY: the C library's area could not be unregistered */
 	if (self->a->err)
-		SKIP(return, "no rseq area");
+		SKIP(return, SKIP_NOT_BUILT_IN);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_RW, 4, area));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_RW, 4, area + 1));
 	ASSERT_EQ(0, tracee_arm(t, 2, BP_RW, 8, area + 2));

@@ -305,7 +305,7 @@ static void run_insn(struct tracee *t)
 FIXTURE_SETUP(insn)
 {
 	if (!cpu_has(variant->insn_case.needs))
-		SKIP(return, "this CPU does not have it");
+		SKIP(return, SKIP_NO_INSN);
 	self->memory = shared_alloc(4 * PAGE);
 }
 

@@ -34,7 +34,7 @@ FIXTURE_SETUP(emulation)
 	ASSERT_EQ(0, guest_start(v));
 	ASSERT_TRUE(vcpu_run_to(v, PORT_STEP));
 	if (*(__u64 *)(v->area + AT_COUNT))
-		SKIP(_exit(EXIT_SKIPPED), "KVM without force_emulation_prefix");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_OLD_KVM);
 	guest_begin(v);
 }
 

@@ -124,7 +124,7 @@ TEST_F(guest, lazy_path_is_taken)
 	unsigned int i;
 
 	if (v->exits_at < 0)
-		SKIP(return, "this KVM does not count exits");
+		SKIP(return, SKIP_OLD_KVM);
 	for (i = 0; i < 100; i++)
 		guest_set_dr(v, i % DR_SLOTS, 0x1000 * i);
 	guest_out(v, PORT_STEP);
@@ -134,7 +134,7 @@ TEST_F(guest, lazy_path_is_taken)
 		vcpu_note_lazy(v, 100);
 	}
 	if (!v->lazy)
-		SKIP(return, "the lazy path is never taken");
+		SKIP(return, SKIP_NOT_USED);
 	TH_LOG("the lazy path is taken: %llu exits for 100 writes and an OUT", v->fewest);
 }
 

@@ -96,7 +96,7 @@ FIXTURE_SETUP(after_exit)
 	self->n_cpus = allowed_cpus(self->cpus, 2);
 	ASSERT_LT(0, self->n_cpus);
 	if ((moves & MOVE_CPU) && self->n_cpus < 2)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	ASSERT_EQ(0, pin_to_cpu(0, self->cpus[0]));
 	open_guest(_metadata, &self->vm, &self->v, false);
 	self->v.user = variant->user;
@@ -223,7 +223,7 @@ TEST_F(after_exit, next_access_traps)
 	}
 
 	if (v->exits_at >= 0 && !v->lazy)
-		SKIP(return, "all traps arrived, but the guest never took the lazy path");
+		SKIP(return, SKIP_NOT_USED);
 }
 
 FIXTURE(armed_host) {
@@ -251,7 +251,7 @@ FIXTURE_SETUP(armed_host)
 	self->n_cpus = allowed_cpus(self->cpus, 2);
 	ASSERT_LT(0, self->n_cpus);
 	if (variant->n_cpus > self->n_cpus)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	ASSERT_EQ(0, pin_to_cpu(0, self->cpus[0]));
 	open_guest(_metadata, &self->vm, &self->v, false);
 	self->v.user = variant->user;
@@ -694,7 +694,7 @@ FIXTURE_SETUP(guest_debug)
 	ASSERT_LE(0, pin_to_current_cpu());
 	open_guest(_metadata, &self->vm, &self->v, false);
 	if (ioctl(self->v.fd, KVM_SET_GUEST_DEBUG, &off))
-		SKIP(return, "KVM_SET_GUEST_DEBUG: %s", strerror(errno));
+		SKIP(return, SKIP_OLD_KVM);
 	guest_set_of(&self->v, self->own, 0);
 	guest_set_of(&self->v, self->hosts, 1);
 	guest_begin(&self->v);

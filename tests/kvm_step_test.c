@@ -301,9 +301,9 @@ TEST_F(kvm_step, by_host)
 	struct kvm_regs r;
 
 	if (step_guest(v, false))
-		SKIP(return, "KVM_SET_GUEST_DEBUG: %s", strerror(errno));
+		SKIP(return, SKIP_OLD_KVM);
 	if (variant->insn == INT3)
-		SKIP(return, "its handler would be stepped");
+		SKIP(return, SKIP_NOT_APPLICABLE);
 	guest_arm(v, bp, 7);
 	for (i = 0; i < 3; i++)
 		guest_access(v, &bp[i], 1 << i);

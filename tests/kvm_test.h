@@ -28,7 +28,7 @@ static inline void skip_if_kvm_unusable(struct __test_metadata *_metadata,
 
 	if (failed) {
 		TH_LOG("%s: %s", failed, strerror(errno));
-		SKIP(_exit(EXIT_SKIPPED), "no usable KVM");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_KVM);
 	}
 	/*
 	 * As packaged, QEMU's SVM loses its own breakpoints at VMRUN and
@@ -36,8 +36,7 @@ static inline void skip_if_kvm_unusable(struct __test_metadata *_metadata,
 	 * states that it is fixed.
 	 */
 	if (environment_is_tcg() && !getenv("HW_BREAKPOINT_TCG_SVM"))
-		SKIP(_exit(EXIT_SKIPPED),
-		     "QEMU's emulated SVM hangs on debug registers (HW_BREAKPOINT_TCG_SVM=1 if fixed)");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_TCG_SVM);
 	guest_begin(v);
 	guest_out(v, PORT_STEP);
 	for (i = 0; i < LAZY_RUNS * LAZY_READS; i++) {
@@ -47,12 +46,12 @@ static inline void skip_if_kvm_unusable(struct __test_metadata *_metadata,
 	}
 	if (guest_start(v) || vcpu_run(v)) {
 		TH_LOG("KVM_RUN: %s", strerror(errno));
-		SKIP(_exit(EXIT_SKIPPED), "no usable KVM");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_KVM);
 	}
 	if (v->run->exit_reason != KVM_EXIT_IO) {
 		TH_LOG("the guest's first instruction causes exit reason %u",
 		       v->run->exit_reason);
-		SKIP(_exit(EXIT_SKIPPED), "no usable KVM");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_KVM);
 	}
 
 	/* From here on nothing is skipped; the result is only noted */

@@ -134,7 +134,7 @@ FIXTURE_VARIANT_ADD(exec, from_thread_seized) {
 FIXTURE_SETUP(exec)
 {
 	if (access("/proc/self/exe", X_OK))
-		SKIP(_exit(EXIT_SKIPPED), "no /proc/self/exe to execute");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_PROC);
 	self->l = shared_alloc(sizeof(*self->l));
 	self->t.arg = self->l;
 	self->t.body = variant->from_thread ? exec_from_thread : exec_from_leader;

@@ -130,7 +130,7 @@ TEST_F(nmi, pmu_overflow)
 
 	fd = perf_try_once(&attr, self->t.tid, -1);
 	if (fd < 0)
-		SKIP(return, "no PMU");
+		SKIP(return, SKIP_NO_NMI);
 	self->nmi->spins = true;
 	for (n = 1; n <= ROUNDS * ACCESSES; n++) {
 		trap = expected_trap(n);
@@ -142,7 +142,7 @@ TEST_F(nmi, pmu_overflow)
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 	close(fd);
 	if (nmis() == self->before)
-		SKIP(return, "no NMI arrived");
+		SKIP(return, SKIP_NO_NMI);
 }
 
 /* One NMI for each access, while its thread waits for it */
@@ -154,12 +154,12 @@ TEST_F(nmi, sysrq_backtrace)
 	struct stop s;
 
 	if (!getenv("HW_BREAKPOINT_SYSRQ"))
-		SKIP(return, "fills the log: only with HW_BREAKPOINT_SYSRQ=1");
+		SKIP(return, SKIP_SYSRQ);
 	if (allowed_cpus(cpus, 64) < 2)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		SKIP(return, "sysrq not permitted");
+		SKIP(return, SKIP_REFUSED, "sysrq");
 	ASSERT_EQ(0, pin_to_cpu(0, cpus[0]));
 	for (n = 1; n <= ROUNDS * ACCESSES; n++) {
 		ASSERT_EQ(0, tracee_cont(&self->t));
@@ -176,7 +176,7 @@ TEST_F(nmi, sysrq_backtrace)
 	}
 	ASSERT_EQ(0, tracee_expect_exit(&self->t));
 	if (nmis() - self->before < ROUNDS * ACCESSES)
-		SKIP(return, "too few NMIs");
+		SKIP(return, SKIP_NO_NMI);
 	close(fd);
 }
 

@@ -166,7 +166,7 @@ TEST_F(own_tf, watchpoint)
 	unsigned int n, i;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	start(_metadata, t, self->run, own_steps);
 	for (i = 0; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, tracee_arm(t, i, BP_WRITE, 4, self->run->word));
@@ -264,7 +264,7 @@ TEST_F(own_tf, passed_on_beside_execute_breakpoint)
 TEST_F(own_tf, passed_on_beside_watchpoint)
 {
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	start(_metadata, &self->t, self->run, traced);
 	ASSERT_EQ(0, tracee_arm(&self->t, 1, BP_WRITE, 4, self->run->word));
 	pass_on(_metadata, &self->t, 2, 0);

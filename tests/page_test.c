@@ -100,7 +100,7 @@ TEST_F(page, gather_across_two_unmapped)
 	unsigned int i;
 
 	if (!cpu_has(AVX2))
-		SKIP(return, "this CPU does not have AVX2");
+		SKIP(return, SKIP_NO_INSN);
 	t->body = gather_across_border;
 	t->arg = self->page;
 	start_tracee(_metadata, t, TRACEE_TRACEME);
@@ -285,7 +285,7 @@ TEST_F(page, huge_page)
 	ASSERT_EQ(0, tracee_expect_hit(t, 4, probe_store4_next, 3));
 	ASSERT_EQ(0, tracee_expect_sync(t, 4));
 	if (!is)
-		SKIP(return, "no transparent huge page");
+		SKIP(return, SKIP_NOT_BUILT_IN);
 }
 
 /* A page that another thread of the tracee fills in at the first access */
@@ -362,7 +362,7 @@ TEST_F(page, filled_by_userfaultfd)
 
 	skip_without_futex(_metadata);
 	if (fd < 0)
-		SKIP(return, "userfaultfd not permitted");
+		SKIP(return, SKIP_REFUSED, "userfaultfd");
 	close(fd);
 	t->body = access_filled;
 	t->arg = self->page;

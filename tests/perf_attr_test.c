@@ -43,7 +43,7 @@ FIXTURE_SETUP(perf_modify)
 {
 	skip_if_perf_refused(_metadata);
 	if (!kernel_is(4, 17))
-		SKIP(return, "no PERF_EVENT_IOC_MODIFY_ATTRIBUTES before 4.17");
+		SKIP(return, SKIP_OLD_KERNEL);
 	self->execute_len = PERF_EXECUTE_LEN;
 	self->attr = perf_attr(HW_BREAKPOINT_W, MIDDLE, 4);
 	self->fd = perf_try(&self->attr, 0, -1);
@@ -362,7 +362,7 @@ TEST_F(perf_attr, kernel_address_refused)
 	unsigned int i;
 
 	if (PERF_EXECUTE_LEN == 4)
-		SKIP(return, "addresses of a 64-bit kernel");
+		SKIP(return, SKIP_64_BIT_KERNEL);
 	for (i = 0; i < ARRAY_SIZE(addr); i++) {
 		self->attr.bp_addr = addr[i];
 		self->attr.bp_len = 8;

@@ -97,7 +97,7 @@ static void skip_if_cpu_events_refused(struct __test_metadata *_metadata)
 	err = cpu_slots_take(cpus[0], &fd, 1);
 	if (!err)
 		close(fd);
-	skip_if_refused(_metadata, err, "breakpoint on a CPU");
+	skip_if_refused(_metadata, err, "perf event of a CPU");
 }
 
 FIXTURE(perf_cpu) {
@@ -202,7 +202,7 @@ TEST_F(perf_cpu, other_cpus_not_affected)
 	int fd[DR_SLOTS], other;
 
 	if (nr_cpus < 2)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	ASSERT_EQ(0, open_on_cpu(cpus[0], fd, DR_SLOTS));
 	EXPECT_EQ(-ENOSPC, open_word(0, 0, -1));
 	other = open_word(0, 0, cpus[1]);
@@ -412,7 +412,7 @@ TEST_F(slots_free_after, modify)
 	int fd, i;
 
 	if (!kernel_is(4, 17))
-		SKIP(return, "no PERF_EVENT_IOC_MODIFY_ATTRIBUTES before 4.17");
+		SKIP(return, SKIP_OLD_KERNEL);
 	for (i = 0; i < 4; i++) {
 		fd = perf_try_retrying(&attr, i % 2 ? 0 : -1, cpus[0]);
 		ASSERT_LE(0, fd);
@@ -551,7 +551,7 @@ FIXTURE_SETUP(cpu_event)
 		 * debugger
 		 */
 		if (fd == -ENOSPC)
-			SKIP(return, "another thread has all the slots");
+			SKIP(return, SKIP_SLOTS_TAKEN);
 		skip_if_refused(_metadata, fd < 0 ? fd : 0,
 				"perf event of a CPU");
 		self->fds[cpu] = fd;

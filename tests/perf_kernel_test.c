@@ -89,7 +89,7 @@ FIXTURE_SETUP(perf_kernel)
 {
 	skip_if_perf_refused(_metadata);
 	if (PERF_EXECUTE_LEN == 4)
-		SKIP(_exit(EXIT_SKIPPED), "addresses of a 64-bit kernel");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_64_BIT_KERNEL);
 	self->attr = perf_attr(HW_BREAKPOINT_W, &word, 8);
 	self->attr.bp_addr &= ~7ULL;
 	self->attr.disabled = 1;
@@ -127,7 +127,7 @@ TEST_F(perf_kernel, needs_cap_sys_admin)
 	pid_t pid;
 
 	if (!kernel_is(5, 8))
-		SKIP(return, "no CAP_PERFMON before 5.8");
+		SKIP(return, SKIP_OLD_KERNEL);
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
@@ -156,7 +156,7 @@ TEST_F(perf_kernel, needs_cap_sys_admin)
 	}
 	status = reap(pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED)
-		SKIP(return, "cannot reduce capabilities to CAP_PERFMON");
+		SKIP(return, SKIP_REFUSED, "capset");
 	ASSERT_EQ(0, status);
 }
 
@@ -184,7 +184,7 @@ TEST_F(perf_kernel, entry_code_refused)
 		}
 	}
 	if (!known)
-		SKIP(return, "/proc/kallsyms shows no addresses");
+		SKIP(return, SKIP_NO_SYMBOLS);
 }
 
 /* The number of addresses in [@addr, @addr + @size) that are accepted */
@@ -220,7 +220,7 @@ TEST_F(perf_kernel, per_cpu_offsets_refused)
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 
 	if (!addr)
-		SKIP(return, "/proc/kallsyms shows no addresses");
+		SKIP(return, SKIP_NO_SYMBOLS);
 	ASSERT_EQ(0, accepted_in(_metadata, &self->attr, "__per_cpu_offset",
 				 addr, 8 * cpus));
 }
@@ -246,12 +246,12 @@ TEST_F(perf_kernel, entry_data_refused)
 	unsigned int i, cpu, cpus = sysconf(_SC_NPROCESSORS_CONF), known = 0;
 
 	if (!offsets)
-		SKIP(return, "/proc/kallsyms shows no addresses");
+		SKIP(return, SKIP_NO_SYMBOLS);
 	for (i = 0; i < ARRAY_SIZE(data); i++) {
 		addr = symbol_addr(data[i].name);
 		for (cpu = 0; addr && cpu < cpus && cpu < MAX_CPUS; cpu++) {
 			if (!read_kernel(offsets + 8 * cpu, &base, 8))
-				SKIP(return, "/proc/kcore not readable");
+				SKIP(return, SKIP_REFUSED, "/proc/kcore");
 			known++;
 			ASSERT_EQ(0, accepted_in(_metadata, &self->attr,
 						 data[i].name, addr + base,
@@ -261,7 +261,7 @@ TEST_F(perf_kernel, entry_data_refused)
 		}
 	}
 	if (!known)
-		SKIP(return, "/proc/kallsyms shows no addresses");
+		SKIP(return, SKIP_NO_SYMBOLS);
 }
 
 /*
@@ -276,7 +276,7 @@ TEST_F(perf_kernel, counts_each_system_call)
 	int fd;
 
 	if (!addr)
-		SKIP(return, "/proc/kallsyms shows no addresses");
+		SKIP(return, SKIP_NO_SYMBOLS);
 	self->attr = perf_attr(HW_BREAKPOINT_X, probe_target(0),
 			       PERF_EXECUTE_LEN);
 	fd = perf_try(&self->attr, 0, -1);
@@ -289,7 +289,7 @@ TEST_F(perf_kernel, counts_each_system_call)
 	self->attr.exclude_kernel = 0;
 	fd = perf_try(&self->attr, 0, -1);
 	if (fd == -EINVAL)
-		SKIP(return, "no execute breakpoints in this kernel's text");
+		SKIP(return, SKIP_NOT_BUILT_IN);
 	ASSERT_LE(0, fd);
 	for (i = 0; i < CALLS; i++)
 		syscall(SYS_getppid);

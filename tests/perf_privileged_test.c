@@ -61,9 +61,9 @@ TEST_F(privileged_attr, cpu_entry_area_refused)
 	unsigned int i, type;
 
 	if (PERF_EXECUTE_LEN == 4)
-		SKIP(return, "addresses of a 64-bit kernel");
+		SKIP(return, SKIP_64_BIT_KERNEL);
 	if (!kernel_is(5, 9))
-		SKIP(return, "not refused before 5.9");
+		SKIP(return, SKIP_OLD_KERNEL);
 
 	/* The page below is an ordinary kernel address */
 	self->attr.exclude_kernel = 0;
@@ -93,7 +93,7 @@ TEST_F(privileged_attr, address_zero_hit)
 
 	if (mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-		SKIP(return, "page 0 cannot be mapped");
+		SKIP(return, SKIP_REFUSED, "page 0");
 	self->attr.bp_addr = 0;
 	self->attr.disabled = 0;
 	fd = perf_try(&self->attr, 0, -1);
@@ -208,7 +208,7 @@ TEST_F(include_kernel, sigtrap_at_exit)
 			EXPECT_EQ(1, write(self->pipe[1], "x", 1));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		if (fd == -EINVAL && !kernel_is(5, 13))
-			SKIP(return, "no attr.sigtrap before 5.13");
+			SKIP(return, SKIP_OLD_KERNEL);
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, status);
 		ASSERT_EQ(0, word);

@@ -193,7 +193,7 @@ FIXTURE_SETUP(perf_sigtrap)
 {
 	skip_if_perf_refused(_metadata);
 	if (!kernel_is(5, 13))
-		SKIP(return, "no sigtrap before 5.13");
+		SKIP(return, SKIP_OLD_KERNEL);
 	ASSERT_EQ(0, handle(0));
 	if (variant->type == HW_BREAKPOINT_X) {
 		self->attr = sigtrap_attr(variant->type, probe_store4_at,
@@ -334,7 +334,7 @@ FIXTURE_SETUP(perf_sigtrap_task)
 {
 	skip_if_perf_refused(_metadata);
 	if (!kernel_is(5, 13))
-		SKIP(return, "no sigtrap before 5.13");
+		SKIP(return, SKIP_OLD_KERNEL);
 	ASSERT_EQ(0, handle(0));
 	self->attr = sigtrap_attr(HW_BREAKPOINT_W, MIDDLE, 4);
 	trap.ip = (unsigned long)probe_store4_next;
@@ -760,7 +760,7 @@ TEST_F(perf_sigtrap_task, closed_by_exec_with_signal_pending)
 	self->attr.bp_addr = (unsigned long)area;
 	self->attr.bp_len = 1;
 	skip_if_refused(_metadata, perf_try_close(&self->attr, 0, -1),
-			"breakpoint on the kernel's accesses");
+			"perf event of the kernel");
 	ASSERT_EQ(0, child_start(&child, exec_closes, &self->attr));
 	ASSERT_EQ(0, child_release(&child));
 }

@@ -191,7 +191,7 @@ TEST_F(perf_task, inherited_by_threads_only)
 
 	skip_without_futex(_metadata);
 	if (!kernel_is(5, 13))
-		SKIP(return, "no inherit_thread before 5.13");
+		SKIP(return, SKIP_OLD_KERNEL);
 	self->attr.inherit = 1;
 	self->attr.inherit_thread = 1;
 	fd = perf_try(&self->attr, 0, -1);
@@ -221,7 +221,7 @@ TEST_F(perf_task, control_reaches_children)
 	ASSERT_EQ(0, child_release(&child[1]));
 	ASSERT_EQ(100, perf_count(fd));
 	if (!kernel_is(4, 17))
-		SKIP(return, "no PERF_EVENT_IOC_MODIFY_ATTRIBUTES before 4.17");
+		SKIP(return, SKIP_OLD_KERNEL);
 	self->attr.bp_addr += 4;
 	ASSERT_EQ(0, modify(fd, &self->attr));
 	ASSERT_EQ(0, child_release(&child[2]));
@@ -253,7 +253,7 @@ TEST_F(perf_task, removed_on_exec)
 	int fd;
 
 	if (!kernel_is(5, 13))
-		SKIP(return, "no remove_on_exec before 5.13");
+		SKIP(return, SKIP_OLD_KERNEL);
 	self->attr.bp_addr = (unsigned long)IMAGE_PAGE;
 	self->attr.remove_on_exec = 1;
 	ASSERT_EQ(0, child_start(&child, run_image, NULL));
@@ -289,7 +289,7 @@ TEST_F(perf_task, on_one_cpu)
 	int cpus[2], fd[2], i;
 
 	if (allowed_cpus(cpus, 2) < 2)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	for (i = 0; i < 2; i++) {
 		fd[i] = perf_try(&self->attr, 0, cpus[i]);
 		ASSERT_LE(0, fd[i]);

@@ -492,7 +492,7 @@ TEST_F(debugreg, addresses_outside_user_space_refused)
 	unsigned int i, j;
 
 	if (!end)
-		SKIP(return, "a 64-bit kernel accepts all 32-bit addresses");
+		SKIP(return, SKIP_64_BIT_KERNEL);
 
 	/* Unused at first, then with an address that must be kept */
 	for (j = 0; j < ARRAY_SIZE(addr); j++)

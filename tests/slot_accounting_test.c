@@ -569,7 +569,7 @@ TEST_F(slot_perf, each_cpu_has_four)
 	int cpus[2], fd[DR_SLOTS], i;
 
 	if (allowed_cpus(cpus, 2) < 2)
-		SKIP(return, "one CPU only");
+		SKIP(return, SKIP_ONE_CPU);
 	for (i = 0; i < DR_SLOTS; i++) {
 		fd[i] = perf_try(&self->attr, 0, cpus[0]);
 		ASSERT_LE(0, fd[i]);

@@ -593,7 +593,7 @@ TEST_F(slot_lifetime, detached_thread_keeps_reservation)
 	expect_no_slot_leaked(_metadata);
 	err = cpu_slots_take(cpu, &fd, 1);
 	skip_if_refused(_metadata, err == -ENOENT ? -ENOSYS : err,
-			"events on a CPU");
+			"perf event of a CPU");
 	close(fd);
 	start_detached(_metadata, t, l);
 	EXPECT_EQ(0, seize(t));

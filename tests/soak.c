@@ -34,6 +34,7 @@
 #include "tracee_group.h"
 #include "firing.h"
 #include "environment.h"
+#include "skip.h"
 
 #define MAX_TRACERS	64
 
@@ -559,13 +560,13 @@ int main(int argc, char **argv)
 	ncpus = allowed_cpus(cpus, 64);
 	printf("TAP version 13\n1..1\n");
 	err = tracee_start(&probe, TRACEE_TRACEME);
-	if (err == -EPERM || err == -EACCES || err == -ENOSYS) {
-		printf("ok 1 soak # SKIP ptrace not permitted\n");
+	if (refused(err)) {
+		printf("ok 1 soak # SKIP " SKIP_REFUSED "\n", "ptrace");
 		return 4;
 	}
 	tracee_stop(&probe);
 	if (firing_dead(BY_PTRACE, NEEDS_ALL)) {
-		printf("ok 1 soak # SKIP " FIRING_SKIP "\n");
+		printf("ok 1 soak # SKIP " SKIP_NEVER_FIRES "\n");
 		return 4;
 	}
 	printf("# soak: %u tracers, up to %u tracees each, seed %llu\n",

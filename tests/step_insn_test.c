@@ -97,7 +97,7 @@ FIXTURE_SETUP(vsyscall)
 	static const struct probe probe = PROBE_ENTRY(over_vsyscall, 0, false);
 
 	if (!has_vsyscall())
-		SKIP(_exit(EXIT_SKIPPED), "no vsyscall page");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NOT_BUILT_IN);
 	start_over(_metadata, &self->t, &probe, shared_alloc(4096));
 }
 

@@ -390,7 +390,7 @@ TEST_F(step_kernel, over_sysenter)
 	struct stop s;
 
 	if (!has_sysenter())
-		SKIP(return, "no sysenter from 32-bit code here");
+		SKIP(return, SKIP_NOT_USED);
 	run(_metadata, t, make_sysenter);
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_sysenter_at));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, 4, &self->words->word[0]));
@@ -546,7 +546,7 @@ TEST_F(step_kernel, over_mov_ss_from_watched_memory)
 	struct tracee *t = &self->t;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	run(_metadata, t, load_stack_segment);
 	ASSERT_EQ(0, tracee_expect_sync(t, 0));
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, step_mov_ss_at));

@@ -96,7 +96,7 @@ FIXTURE_VARIANT(step_over) {
 FIXTURE_SETUP(step_over)
 {
 	if (!cpu_has(variant->needs))
-		SKIP(_exit(EXIT_SKIPPED), "this CPU does not have it");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_INSN);
 	if (variant->permit)
 		skip_if_refused(_metadata, variant->permit() ? -errno : 0,
 				"port I/O");
@@ -187,7 +187,7 @@ TEST_F(step_over, single_step_then_watched_store)
 	unsigned int i;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	for (i = 1; i < DR_SLOTS; i++) {
 		ASSERT_EQ(0, tracee_arm(t, i, BP_WRITE, 1, self->memory));
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
@@ -240,7 +240,7 @@ TEST_F(step_over, block_step)
 		ASSERT_EQ(0, tracee_wait(t, &s));
 		/* By steps, after which nothing tells the known bug from its fix */
 		if (s.ip == (unsigned long)next + AFTER_STORE && self->emulated)
-			SKIP(return, "no branch trap flag");
+			SKIP(return, SKIP_NO_BTF);
 		if (s.ip == (unsigned long)next && !i)
 			by_steps = true;
 		if (by_steps)

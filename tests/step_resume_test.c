@@ -375,7 +375,7 @@ TEST_F(step_resume, at_exec_event)
 	ASSERT_EQ(0, tracee_cont(t));
 	ASSERT_EQ(0, tracee_wait(t, &s));
 	if (WIFSTOPPED(s.status) && WSTOPSIG(s.status) == SIGSTOP)
-		SKIP(return, "no /proc/self/exe");
+		SKIP(return, SKIP_NO_PROC);
 	ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXEC << 8, s.status >> 8) {
 		tracee_report(t, &s, "exec expected");
 	}
@@ -424,7 +424,7 @@ TEST_F(step_resume, at_seccomp_event)
 		ASSERT_EQ(0, tracee_cont(t));
 		ASSERT_EQ(0, tracee_wait(t, &s));
 		if (!i && s.progress == 0)
-			SKIP(return, "no seccomp filters");
+			SKIP(return, SKIP_NOT_BUILT_IN);
 		ASSERT_EQ(SIGTRAP | PTRACE_EVENT_SECCOMP << 8, s.status >> 8) {
 			tracee_report(t, &s, "seccomp event expected");
 		}

@@ -248,7 +248,7 @@ TEST_F(step, with_watchpoint_in_one_stop)
 	unsigned int set, i, x;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 
 	for (set = 1; set < DR_SLOTS_ALL; set++) {
 		/* A slot that was kept stops the tracee there */
@@ -273,7 +273,7 @@ TEST_F(step, with_watchpoint_and_execute_breakpoint_next)
 	struct tracee *t = &self->t;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 
 	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, STORE));
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, 4, self->words));

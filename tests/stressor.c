@@ -21,6 +21,7 @@
 #include "stressor.h"
 #include "tracee_group.h"
 #include "probes.h"
+#include "skip.h"
 
 #define STRESSOR_PAGE	4096
 
@@ -279,7 +280,7 @@ static void open_perf_event(struct stressor *c)
 	int fd = open_retrying(word, 0, -1);
 
 	if (fd < 0)
-		end_stressor(c, fd == -EACCES || fd == -EPERM ? STRESSOR_REFUSED : 1);
+		end_stressor(c, refused(fd) ? STRESSOR_REFUSED : 1);
 	check_count(c, fd, word, -1);
 }
 

@@ -100,7 +100,7 @@ TEST_F(stressor, every_trap_arrives)
 	EXPECT_EQ(0, group_run(self->t, TRACEES));
 	err = stressor_stop(&c);
 	if (err == STRESSOR_REFUSED)
-		SKIP(return, "no perf breakpoints");
+		SKIP(return, SKIP_REFUSED, "perf_event_open");
 	EXPECT_EQ(0, err);
 	EXPECT_LT(0, c.iterations);
 }

@@ -76,10 +76,10 @@ static inline int start_uprobe(struct __test_metadata *_metadata, const void *ad
 	int fd;
 
 	if (file_offset(addr) < 0)
-		SKIP(_exit(EXIT_SKIPPED), "no /proc/self/maps");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_PROC);
 	fd = open_uprobe(addr, tid, ret);
 	if (fd == -ENOENT)
-		SKIP(_exit(EXIT_SKIPPED), "no uprobes");
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NOT_BUILT_IN);
 	skip_if_refused(_metadata, fd < 0 ? fd : 0, "uprobe");
 	return fd;
 }

@@ -124,7 +124,7 @@ TEST_F(uprobe, watchpoint)
 	struct stop s;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	for (n = 0; n < DR_SLOTS; n++) {
 		ASSERT_EQ(0, tracee_arm(t, n, n % 2 ? BP_RW : BP_WRITE, 4,
 					&self->words[n])) {
@@ -155,7 +155,7 @@ TEST_F(uprobe, perf_watchpoint)
 	unsigned int i;
 
 	if (environment_hangs_on_step_and_hit())
-		SKIP(return, "QEMU's software emulation would hang");
+		SKIP(return, SKIP_TCG_HANGS);
 	for (i = 0; i < DR_SLOTS; i++) {
 		attr = perf_attr(HW_BREAKPOINT_W, &self->words[i], 4);
 		fd[i] = perf_open(_metadata, &attr, self->t.tid, -1);

@@ -30,6 +30,7 @@
 #include "tracee_group.h"
 #include "firing.h"
 #include "probes.h"
+#include "skip.h"
 #include "tracee.h"
 
 #define SIDES		64	/* the bits of a mask */
@@ -604,7 +605,7 @@ int main(int argc, char **argv)
 	unsigned int i;
 
 	if (firing_dead(BY_PTRACE, NEEDS_ALL)) {
-		fprintf(stderr, "nothing to measure: " FIRING_SKIP "\n");
+		fprintf(stderr, "nothing to measure: " SKIP_NEVER_FIRES "\n");
 		return 4;
 	}
 	turns = shared_alloc(sizeof(*turns));
