@@ -18,11 +18,12 @@ usage()
 {
 	cat <<-END
 	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
-	       $me --emulated [OPTION]...
-	       $me --junit FILE [OPTION]...
-	       $me --compare OLD NEW
-	       $me --verdict [LOG]
-	       $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going] [--choices]
+	  or:  $me --emulated [OPTION]...
+	  or:  $me --junit FILE [OPTION]...
+	  or:  $me --compare OLD NEW
+	  or:  $me --verdict [LOG]
+	  or:  $me --decode REGISTER=VALUE...
+	  or:  $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going] [--choices]
 
 	  -h, --help                 this text
 	  -l, --list                 list the tests, run none
@@ -46,6 +47,9 @@ usage()
 
 	  --verdict [LOG]            summarize what a log, of this script or of the kernel's
 	                             runner, says about its machine
+
+	  --decode REGISTER=VALUE    say in words what debug registers mean: DR0 to DR3,
+	                             DR6 and DR7, as a failure's record has them
 
 	  --soak TIME                instead of the tests, run tracees under a random
 	                             background load for TIME: a number and s, m, h or d
@@ -145,22 +149,21 @@ while [ $# -gt 0 ]; do
 		shift ;;
 	esac
 	case $opt in
-	--junit | --compare)
+	--junit | --compare | --emulated | --decode)
 		if [ -n "$list$tests$known_files$limit$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
 			bad_usage "$opt has to come before the other options"
 		fi
-		results=$(dirname "$0")/results.sh
-		[ -r "$results" ] || results=$(dirname "$0")/tools/results.sh
-		[ -r "$results" ] || cannot_run "results.sh is not beside $0"
-		[ "$opt" = --compare ] || opt=--run-junit
-		exec sh "$results" "$opt" "$@" ;;
-	--emulated)
-		if [ -n "$list$tests$known_files$limit$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
-			bad_usage "--emulated has to come before the other options"
-		fi
-		emulated=$(dirname "$0")/tools/emulated.sh
-		[ -r "$emulated" ] || cannot_run "tools/emulated.sh is not beside $0"
-		exec sh "$emulated" "$@" ;;
+		case $opt in
+		--junit) set -- results --run-junit "$@" ;;
+		--compare) set -- results --compare "$@" ;;
+		*) set -- "${opt#--}" "$@" ;;
+		esac
+		other=$1.sh
+		shift
+		# Beside this script where "make install" has put it
+		[ -r "$(dirname "$0")/$other" ] || other=tools/$other
+		[ -r "$(dirname "$0")/$other" ] || cannot_run "$other is not beside $0"
+		exec sh "$(dirname "$0")/$other" "$@" ;;
 	--verdict)
 		only_verdict=${1:--}
 		[ $# -eq 0 ] || shift ;;

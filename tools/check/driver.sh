@@ -403,6 +403,38 @@ without_proc()
 	[ $got -eq 0 ] && last_line "2 passed, 1 failed, 0 skipped"
 }
 
+# says WORDS ARGUMENT...: --decode prints that line
+says()
+{
+	words=$1
+	shift
+	# shellcheck disable=SC2086 # may be two words
+	$sh "$top/run_tests.sh" --decode "$@" >"$tmp/out" 2>&1
+	grep -qx -e "  $words" "$tmp/out"
+}
+
+# Bits as in the Intel SDM, vol. 3, "Debug Registers"
+decodes()
+{
+	says "slot 0: write, length 4 (local)" DR7=0xd0001 &&
+		says "slot 1: execute, at 0x400000 (local)" DR1=0x400000 DR7=4 &&
+		says "slot 2: read/write, length 8, at 0x10 (local and global)" \
+			DR2=16 DR7=0xb000030 &&
+		says "slot 3: read/write, length 2, at 0x11: not aligned.* (global)" \
+			DR3=0x11 DR7=0x70000080 &&
+		says "slot 3: disabled" DR7=0x55555515 &&
+		says "slot 0: hit" DR6=0xffff0ff1 &&
+		says "slot 3: .*disabled in DR7" DR6=0xffff0ff8 DR7=1 &&
+		says "bit 14, BS.*" DR6=0xffff4ff0 &&
+		says "bit 11, BLD, is 0.*" dr6 0xffff07f0 &&
+		says "no reason for a #DB at all" DR6=0xffff0ff0 &&
+		says "bits that are reserved: 0x100000000" DR7=0x100000000 || return
+	for arguments in DR4=1 DR6 DR6= DR6=0x DR6=08 DR6=-1 DR6=x DR6=0x11111111111111111; do
+		$sh "$top/run_tests.sh" --decode $arguments >"$tmp/out" 2>&1
+		[ $? -eq 2 ] && grep -q '^Usage' "$tmp/out" || return
+	done
+}
+
 # Lines are passed on at once, not when the program ends.
 as_it_comes()
 {
@@ -451,6 +483,7 @@ for sh in sh bash "busybox ash"; do
 	check "$sh: lost traps" says_what_is_lost
 	check "$sh: shorter waits after one has expired" shorter_waits
 	check "$sh: bad usage" bad_usage
+	check "$sh: registers in words" decodes
 	check "$sh: time limit" times_out
 	check "$sh: processes left behind" left_behind
 	check "$sh: terminated" as_it_comes
