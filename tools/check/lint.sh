@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Style: checkpatch --strict, shellcheck, and a licence in every file but the patches
-# for the kernel.
+# Style: checkpatch --strict, shellcheck, the manual page, and a licence in every file but
+# the patches for the kernel.
 . "$(dirname "$0")/../tap.sh"
 cd "$top" || exit 1
 
@@ -73,6 +73,11 @@ shell()
 	shellcheck -x -P SCRIPTDIR -s sh $(files '*.sh') .ci/run
 }
 
+manual()
+{
+	"$top/tools/man.sh" >"$tmp/page.1" && mandoc -T lint -W warning "$tmp/page.1"
+}
+
 check "every file has an SPDX line" spdx
 if ! tree=$("$top/tools/get-harness.sh" 2>"$tmp/out"); then
 	not_ok "no kernel source for checkpatch"
@@ -86,5 +91,10 @@ if have shellcheck; then
 	check "shellcheck" shell
 else
 	skip "shellcheck" "no shellcheck here: apt-get install shellcheck"
+fi
+if have help2man && have mandoc; then
+	check "the manual page" manual
+else
+	skip "the manual page" "no help2man or mandoc here"
 fi
 done_testing
