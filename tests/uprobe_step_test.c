@@ -7,7 +7,6 @@
  * must end after it, and look like any other.
  */
 #include <signal.h>
-#include <sys/uio.h>
 
 #include "probe_job.h"
 #include "step.h"
@@ -204,13 +203,16 @@ TEST_F(uprobe_step, breakpoint_after)
 }
 
 /*
- * A nop of five bytes, which some kernels turn into a call after the first hit
- * (ba2bfc97b462), and the return from a function, whose address the kernel replaces:
+ * A nop of five or ten bytes, which kernels since 6.18 turn into a call after the first
+ * hit (ba2bfc97b462; is_optimizable_nop10() since 7.2), and the return from a function, whose address the kernel replaces:
  * steps that lead through code of the kernel's own, and come back to the instruction
  * after it.  No breakpoint of the program is hit there.
  */
 DECLARE_PROBE(probed_nop5);
 DEFINE_PROBE(probed_nop5, "", ".byte 0x0f, 0x1f, 0x44, 0, 0", "nop\n\tnop");
+DECLARE_PROBE(probed_nop10);
+DEFINE_PROBE(probed_nop10, "", ".byte 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0",
+	     "nop\n\tnop");
 DECLARE_PROBE(probed_return);
 DEFINE_PROBE(probed_return, "", "call probed_function", "nop\n\tnop");
 DECLARE_PROBE(probed_function);
@@ -230,6 +232,10 @@ FIXTURE_VARIANT(uprobe_detour) {
 
 FIXTURE_VARIANT_ADD(uprobe_detour, nop5) {
 	.probe = PROBE_ENTRY(probed_nop5, 0, false), .probed = probed_nop5_at,
+};
+
+FIXTURE_VARIANT_ADD(uprobe_detour, nop10) {
+	.probe = PROBE_ENTRY(probed_nop10, 0, false), .probed = probed_nop10_at,
 };
 
 FIXTURE_VARIANT_ADD(uprobe_detour, function_return) {
@@ -310,21 +316,39 @@ TEST_F(uprobe_detour, single_steps)
 }
 
 #define CALL		0xe8	/* and a displacement of four bytes */
+#define CALL_SIZE	5
+#define LEA		0x48	/* of the stack pointer, before that call */
+#define RED_ZONE	128
 #ifdef __x86_64__
 #define STACK_POINTER	offsetof(struct user, regs.rsp)
 #else
 #define STACK_POINTER	offsetof(struct user, regs.esp)
 #endif
 
-/* The call that a nop of five bytes has become */
+/* The call that such a nop has become */
 FIXTURE(uprobe_call) {
 	struct tracee t;
 };
 
+/* @first: what the instruction begins with then; @below: the stack that is left free */
+FIXTURE_VARIANT(uprobe_call) {
+	struct probe probe;
+	unsigned char first;
+	unsigned int below;
+};
+
+FIXTURE_VARIANT_ADD(uprobe_call, nop5) {
+	.probe = PROBE_ENTRY(probed_nop5, 0, false), .first = CALL,
+};
+
+FIXTURE_VARIANT_ADD(uprobe_call, nop10) {
+	.probe = PROBE_ENTRY(probed_nop10, 0, false), .first = LEA, .below = RED_ZONE,
+};
+
 FIXTURE_SETUP(uprobe_call)
 {
-	start_probe_job(_metadata, &self->t, probed_nop5, NULL);
-	start_uprobe(_metadata, probed_nop5_at, self->t.tid, false);
+	start_probe_job(_metadata, &self->t, variant->probe.fn, NULL);
+	start_uprobe(_metadata, variant->probe.at, self->t.tid, false);
 }
 
 FIXTURE_TEARDOWN(uprobe_call)
@@ -332,39 +356,51 @@ FIXTURE_TEARDOWN(uprobe_call)
 	tracee_stop(&self->t);
 }
 
-/* Where the call leads that is there now, or NULL */
-static const char *call_target(struct tracee *t)
+/* Where the call leads that ends at @next, if the code at @at begins with @first */
+static const char *call_target(struct tracee *t, const char *at, const char *next,
+			       unsigned char first)
 {
-	unsigned long long code = 0;
-	struct iovec local = { &code, 5 }, remote = { (void *)probed_nop5_at, 5 };
+	unsigned char begin = ptrace(PTRACE_PEEKTEXT, t->tid, at, NULL);
+	unsigned char call = ptrace(PTRACE_PEEKTEXT, t->tid, next - CALL_SIZE, NULL);
+	int displacement = ptrace(PTRACE_PEEKTEXT, t->tid, next - 4, NULL);
 
-	if (process_vm_readv(t->tid, &local, 1, &remote, 1, 0) != 5 ||
-	    (code & 0xff) != CALL)
-		return NULL;
-	return probed_nop5_next + (int)(code >> 8);
+	return begin == first && call == CALL ? next + displacement : NULL;
 }
 
 /*
  * A watchpoint on the return address that the call pushes: a hit of the program's own.
- * What the kernel writes and reads there meanwhile is not reported.
+ * What the kernel writes and reads there up to the next instruction is not reported.
  */
 TEST_F(uprobe_call, return_address_watched)
 {
-	const unsigned long *top;
+	const char *at = variant->probe.at, *next = variant->probe.next, *target = NULL;
 	struct tracee *t = &self->t;
-	const char *target = NULL;
-	unsigned int i;
+	unsigned int i, n;
+	unsigned long sp;
+	struct stop s;
 
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probed_nop5_at));
-	ASSERT_EQ(0, tracee_arm(t, 2, BP_EXECUTE, 1, probed_nop5_next));
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
 	for (i = 0; i < RUNS; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, probed_nop5_at, 1));
-		target = call_target(t);
-		top = (void *)ptrace(PTRACE_PEEKUSER, t->tid, STACK_POINTER, NULL);
-		ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, sizeof(*top), top - 1));
-		if (target)
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+		target = call_target(t, at, next, variant->first);
+		if (target) {
+			sp = ptrace(PTRACE_PEEKUSER, t->tid, STACK_POINTER, NULL);
+			sp -= variant->below + sizeof(sp);
+			ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, sizeof(sp), (void *)sp));
 			ASSERT_EQ(0, tracee_expect_hit(t, 2, target, 1));
-		ASSERT_EQ(0, tracee_expect_hit(t, 4, probed_nop5_next, 1));
+		}
+		s.ip = 0;
+		for (n = 0; target && n < MAX_STEPS && s.ip != (unsigned long)next; n++) {
+			ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
+			ASSERT_EQ(0, tracee_wait(t, &s));
+			/* TRAP_TRACE, or TRAP_BRKPT after the system call */
+			ASSERT_TRUE(s.status == (SIGTRAP << 8 | 0x7f) &&
+				    s.dr6 == dr6_encode(0, true) && s.progress == 1) {
+				tracee_report(t, &s, "step %u to %#lx expected", n,
+					      (unsigned long)next);
+			}
+		}
+		ASSERT_GT(MAX_STEPS, n);
 		ASSERT_EQ(0, tracee_disarm(t, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
