@@ -160,7 +160,6 @@ FIXTURE(handover) {
 FIXTURE_VARIANT(handover) {
 	unsigned int tracees;
 	enum group_pace pace;
-	bool fifo;
 	bool others_unarmed;
 };
 
@@ -178,10 +177,6 @@ FIXTURE_VARIANT_ADD(handover, two_by_futex) {
 
 FIXTURE_VARIANT_ADD(handover, eight_by_futex) {
 	.tracees = 8, .pace = PACE_TOKEN,
-};
-
-FIXTURE_VARIANT_ADD(handover, eight_by_yield_fifo) {
-	.tracees = 8, .pace = PACE_YIELD, .fifo = true,
 };
 
 /* Armed, then unarmed, then armed again: nothing leaks into the unarmed one */
@@ -208,7 +203,6 @@ FIXTURE_TEARDOWN(handover)
 
 TEST_F(handover, at_every_access)
 {
-	struct sched_param prio = { .sched_priority = 1 };
 	unsigned long switches = 0, traps = 0;
 	unsigned int i, n = variant->tracees;
 	int cpus[2], ncpus = allowed_cpus(cpus, 2);
@@ -221,16 +215,7 @@ TEST_F(handover, at_every_access)
 		skip_if_refused(_metadata, group_start(&self->t[i], &self->m[i],
 						       TRACEE_TRACEME), "ptrace");
 		ASSERT_EQ(0, pin_to_cpu(self->t[i].tid, cpus[0]));
-		if (variant->fifo &&
-		    sched_setscheduler(self->t[i].tid, SCHED_FIFO, &prio)) {
-			if (errno == EPERM)
-				SKIP(return, SKIP_REFUSED, "SCHED_FIFO");
-			ASSERT_EQ(0, errno);
-		}
 	}
-	/* With one CPU only, the tracer would starve under SCHED_FIFO */
-	if (ncpus < 2 && variant->fifo)
-		SKIP(return, SKIP_ONE_CPU);
 	ASSERT_EQ(0, pin_to_cpu(0, cpus[ncpus - 1]));
 
 	ASSERT_EQ(0, group_run(self->t, n));

@@ -273,6 +273,31 @@ static inline int reap(pid_t pid)
 }
 
 /**
+ * patch_text() - let the kernel patch its own text, now
+ *
+ * Opening the first software event of a kind enables a static key, closing the last
+ * one disables it (perf_swevent_init() and sw_perf_event_destroy() in
+ * kernel/events/core.c), both synchronously and by the caller.  Page faults are
+ * supported by every kernel.  If another process has such an event open nothing is
+ * patched.
+ *
+ * Return: 0 or a negative errno.
+ */
+static inline int patch_text(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_PAGE_FAULTS,
+		.disabled = 1,
+		.exclude_kernel = 1,
+		.exclude_hv = 1,
+	};
+
+	return perf_try_close(&attr, 0, -1);
+}
+
+/**
  * struct waiting_child - a child that waits to be released
  * @pid: its process id
  * @go: write end of the pipe that it waits on

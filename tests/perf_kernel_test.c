@@ -300,4 +300,42 @@ TEST_F(perf_kernel, counts_each_system_call)
 	close(fd);
 }
 
+#ifdef __x86_64__
+/*
+ * Text is patched through a temporary mm, with the breakpoints disabled: the kernel
+ * writes to an address of that mm that may be watched in this one.  It is TASK_UNMAPPED_BASE plus
+ * the offset of the text in its page; with CONFIG_RANDOMIZE_BASE it differs at
+ * each boot and is not known, and then this cannot fail (poking_init() in
+ * arch/x86/mm/init.c).
+ *
+ * Only an event that counts the kernel's accesses can show it.
+ *
+ * Regression test for 9020d3956317.
+ */
+#define POKING_PAGE	((((1ULL << 47) - 4096) / 3 + 4095) & ~4095ULL)
+
+TEST_F(perf_kernel, temporary_mm_not_watched)
+{
+	struct perf_event_attr *attr = &self->attr;
+	unsigned int off, i;
+	int fd[DR_SLOTS];
+
+	attr->disabled = 0;
+	for (off = 0; off < 4096; off += 8 * DR_SLOTS) {
+		for (i = 0; i < DR_SLOTS; i++) {
+			attr->bp_addr = POKING_PAGE + off + 8 * i;
+			fd[i] = perf_open(_metadata, attr, 0, -1);
+		}
+		ASSERT_EQ(0, patch_text());
+		for (i = 0; i < DR_SLOTS; i++) {
+			EXPECT_EQ(0, perf_count(fd[i])) {
+				TH_LOG("%#llx is watched while text is patched",
+				       POKING_PAGE + off + 8 * i);
+			}
+			close(fd[i]);
+		}
+	}
+}
+#endif
+
 TEST_HARNESS_MAIN

@@ -18,99 +18,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <ucontext.h>
 
-#include "perf_event.h"
-#include "probes.h"
-
-/* uapi asm-generic/siginfo.h, for older C libraries */
-#ifndef TRAP_PERF
-#define TRAP_PERF	6
-#endif
-#ifndef TRAP_PERF_FLAG_ASYNC
-#define TRAP_PERF_FLAG_ASYNC	1
-#endif
-
-#ifdef __x86_64__
-#define DATA	0x123456789abcdef0UL
-#else
-#define DATA	0x9abcdef0UL
-#endif
-
-/* siginfo_t for TRAP_PERF, struct _perf in the kernel */
-struct perf_siginfo {
-	int signo, err, code;
-	void *addr;
-	unsigned long data;
-	unsigned int type, flags;
-};
-
-static unsigned char area[64] __attribute__((__aligned__(64)));
-
-#define MIDDLE	(&area[24])
-
-/* What the handler has found, what it must expect, and what it must do */
-static struct {
-	unsigned int signals;
-	unsigned int wrong;
-	unsigned long last_data;
-
-	void *addr;
-	unsigned long data;
-	unsigned int flags;
-	/* 0 if any address is accepted */
-	unsigned long ip;
-	void (*action)(void);
-} trap;
-
-static void on_trap(int sig, siginfo_t *siginfo, void *context)
-{
-	struct perf_siginfo *info = (struct perf_siginfo *)siginfo;
-	ucontext_t *uc = context;
-	unsigned long ip = uc->uc_mcontext.gregs[UC_IP];
-
-	__atomic_add_fetch(&trap.signals, 1, __ATOMIC_SEQ_CST);
-	trap.last_data = info->data;
-	if (sig != SIGTRAP || info->code != TRAP_PERF ||
-	    info->addr != trap.addr || info->data != trap.data ||
-	    info->type != PERF_TYPE_BREAKPOINT || info->flags != trap.flags ||
-	    (trap.ip && ip != trap.ip)) {
-		/* Printed at once, since it may explain the next failure */
-		if (!__atomic_fetch_add(&trap.wrong, 1, __ATOMIC_SEQ_CST))
-			test_err("wrong signal %d: code %d, addr %p, data %#lx, type %u, flags %u, ip %#lx",
-				 sig, info->code, info->addr, info->data,
-				info->type, info->flags, ip);
-	}
-	if (trap.action)
-		trap.action();
-}
-
-/* The types of the events so far */
-static unsigned int event_types;
-
-/* The number of signals; skips the test if the type never fires here */
-static unsigned int signals(void)
-{
-	if (firing_dead(BY_PERF, event_types))
-		skip_running_test();
-	return __atomic_load_n(&trap.signals, __ATOMIC_SEQ_CST);
-}
-
-/* The number of wrong signals; the first one was reported */
-static unsigned int wrong(void)
-{
-	return __atomic_load_n(&trap.wrong, __ATOMIC_SEQ_CST);
-}
-
-static int handle(int flags)
-{
-	struct sigaction action = {
-		.sa_sigaction = on_trap,
-		.sa_flags = SA_SIGINFO | flags,
-	};
-
-	return sigaction(SIGTRAP, &action, NULL);
-}
+#include "perf_sigtrap.h"
 
 static void block(int how)
 {
@@ -127,25 +36,6 @@ static bool is_pending(void)
 
 	sigpending(&set);
 	return sigismember(&set, SIGTRAP);
-}
-
-static void store4(void *addr, unsigned int n)
-{
-	while (n--)
-		probe_store4(addr, n);
-}
-
-static struct perf_event_attr sigtrap_attr(unsigned int type, const void *addr,
-					   unsigned int len)
-{
-	struct perf_event_attr attr = perf_attr(type, addr, len);
-
-	attr.sample_period = 1;
-	attr.sigtrap = 1;
-	attr.remove_on_exec = 1;
-	attr.sig_data = DATA;
-	event_types |= perf_type_of(&attr);
-	return attr;
 }
 
 /* When executed again, the program stores to the watched address */
@@ -628,26 +518,6 @@ TEST_F(perf_sigtrap_task, kernel_accesses_excluded)
 }
 
 /*
- * If it is not: one at the end of the system call, whatever the number of hits
- */
-TEST_F(perf_sigtrap_task, kernel_accesses)
-{
-	int fd, p[2], i;
-
-	ASSERT_EQ(0, pipe(p));
-	self->attr.exclude_kernel = 0;
-	fd = perf_open(_metadata, &self->attr, 0, -1);
-	trap.ip = 0;
-	for (i = 1; i <= 50; i++) {
-		ASSERT_EQ(4, write(p[1], area, 4));
-		ASSERT_EQ(4, read(p[0], MIDDLE, 4));
-		ASSERT_EQ(i, (int)signals());
-	}
-	ASSERT_EQ(0, wrong());
-	ASSERT_LE(50, perf_count(fd));
-}
-
-/*
  * Closed in the handler, while its signal is pending, and while another thread
  * keeps hitting it: no hang, and no signal afterwards.  Regression test for
  * c5d93d23a260.
@@ -732,36 +602,6 @@ TEST_F(perf_sigtrap_task, closed_while_hit)
 	skip_without_futex(_metadata);
 	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
 	ASSERT_EQ(0, child_start(&child, close_while_hit, &self->attr));
-	ASSERT_EQ(0, child_release(&child));
-}
-
-/*
- * execve() reads its environment from watched memory, so that a signal is due,
- * and then closes the event, all in one system call.  Regression test for
- * 56799bc03565, before which the task hung there.
- */
-static void exec_closes(void *arg)
-{
-	/* The new image must not die of a signal that was due to the old one */
-	signal(SIGTRAP, SIG_IGN);
-	memcpy(area, PERF_IMAGE_ENV, sizeof(PERF_IMAGE_ENV));
-	if (perf_try(arg, 0, -1) < 0)
-		_exit(3);
-	perf_exec((char *)area);
-	_exit(4);
-}
-
-TEST_F(perf_sigtrap_task, closed_by_exec_with_signal_pending)
-{
-	struct waiting_child child;
-
-	self->attr.exclude_kernel = 0;
-	self->attr.bp_type = HW_BREAKPOINT_RW;
-	self->attr.bp_addr = (unsigned long)area;
-	self->attr.bp_len = 1;
-	skip_if_refused(_metadata, perf_try_close(&self->attr, 0, -1),
-			"perf event of the kernel");
-	ASSERT_EQ(0, child_start(&child, exec_closes, &self->attr));
 	ASSERT_EQ(0, child_release(&child));
 }
 

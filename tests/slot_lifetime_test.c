@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "stressor.h"
-#include "harness.h"
+#include "perf_event.h"
 #include "probes.h"
 
 #define ARENA		((char *)0x20000000)	/* user space in either bitness */
@@ -586,20 +586,17 @@ TEST_F(slot_lifetime, detached_thread_keeps_reservation)
 {
 	struct tracee *t = &self->t;
 	struct shared *l = self->l;
-	int cpu, fd, err, status;
+	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, l->word, 4);
+	int status;
 
 	skip_if_cannot_trace(_metadata);
-	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
+	skip_if_perf_refused(_metadata);
 	expect_no_slot_leaked(_metadata);
-	err = cpu_slots_take(cpu, &fd, 1);
-	skip_if_refused(_metadata, err == -ENOENT ? -ENOSYS : err,
-			"perf event of a CPU");
-	close(fd);
 	start_detached(_metadata, t, l);
 	EXPECT_EQ(0, seize(t));
 	EXPECT_EQ(0, arm_four(t, l->word));
 	EXPECT_EQ(0, ptrace(PTRACE_DETACH, t->tid, NULL, NULL));
-	EXPECT_EQ(-ENOSPC, cpu_slots_take(cpu, &fd, 1));
+	EXPECT_EQ(-ENOSPC, perf_try_close(&attr, t->tid, -1));
 	EXPECT_EQ(0, let_tracee_store(l));
 	/* Without a trap it exits all the same */
 	close(l->go[1]);

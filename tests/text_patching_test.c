@@ -9,33 +9,10 @@
  * access: the next context switch loads all registers again, and every stop of
  * a tracee is one.
  */
-#include <sys/syscall.h>
-
 #include "perf_event.h"
 #include "probes.h"
 
 #define ROUNDS		8
-
-/*
- * Opening the first software event of a kind enables a static key, closing the
- * last one disables it (perf_swevent_init() and sw_perf_event_destroy() in
- * kernel/events/core.c), both synchronously and by the caller.  Page faults are
- * supported by every kernel.  If another process has such an event open nothing
- * is patched.
- */
-static int patch(void)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_PAGE_FAULTS,
-		.disabled = 1,
-		.exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-
-	return perf_try_close(&attr, 0, -1);
-}
 
 FIXTURE(text_patching) {
 	struct tracee t;
@@ -44,7 +21,7 @@ FIXTURE(text_patching) {
 
 FIXTURE_SETUP(text_patching)
 {
-	skip_if_refused(_metadata, patch(), "perf_event_open");
+	skip_if_refused(_metadata, patch_text(), "perf_event_open");
 	self->words = shared_alloc(2 * DR_SLOTS * sizeof(*self->words));
 	self->t.arg = self->words;
 }
@@ -60,7 +37,7 @@ static void patch_and_store(struct tracee *t)
 
 	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
 		*t->progress = n;
-		if (patch())
+		if (patch_text())
 			return;
 		probe_store4(&words[n % DR_SLOTS], n);
 	}
@@ -72,7 +49,7 @@ static void patch_and_call(struct tracee *t)
 
 	for (n = 0; n < ROUNDS * DR_SLOTS; n++) {
 		*t->progress = n;
-		if (patch())
+		if (patch_text())
 			return;
 		probe_call_target(n % DR_SLOTS, words, n);
 	}
@@ -130,7 +107,7 @@ TEST_F(text_patching, perf_events_kept)
 	}
 	for (n = 0; n < ROUNDS; n++) {
 		for (i = 0; i < DR_SLOTS; i++) {
-			ASSERT_EQ(0, patch());
+			ASSERT_EQ(0, patch_text());
 			probe_store4(&self->words[i], n);
 		}
 	}
@@ -141,43 +118,5 @@ TEST_F(text_patching, perf_events_kept)
 		close(fd[i]);
 	}
 }
-
-#ifdef __x86_64__
-/*
- * And while they must be disabled: the kernel writes to an address of the
- * temporary mm that may be watched in this one.  It is TASK_UNMAPPED_BASE plus
- * the offset of the text in its page; with CONFIG_RANDOMIZE_BASE it differs at
- * each boot and is not known, and then this cannot fail (poking_init() in
- * arch/x86/mm/init.c).
- *
- * Only an event that counts the kernel's accesses can show it.
- *
- * Regression test for 9020d3956317.
- */
-#define POKING_PAGE	((((1ULL << 47) - 4096) / 3 + 4095) & ~4095ULL)
-
-TEST_F(text_patching, temporary_mm_not_watched)
-{
-	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, NULL, 8);
-	unsigned int off, i;
-	int fd[DR_SLOTS];
-
-	attr.exclude_kernel = 0;
-	for (off = 0; off < 4096; off += 8 * DR_SLOTS) {
-		for (i = 0; i < DR_SLOTS; i++) {
-			attr.bp_addr = POKING_PAGE + off + 8 * i;
-			fd[i] = perf_open(_metadata, &attr, 0, -1);
-		}
-		ASSERT_EQ(0, patch());
-		for (i = 0; i < DR_SLOTS; i++) {
-			EXPECT_EQ(0, perf_count(fd[i])) {
-				TH_LOG("%#llx is watched while text is patched",
-				       POKING_PAGE + off + 8 * i);
-			}
-			close(fd[i]);
-		}
-	}
-}
-#endif
 
 TEST_HARNESS_MAIN

@@ -225,7 +225,7 @@ add "$p: Test threads, context switches and background load
 Debug registers are replaced at each switch between armed threads.
 Regression tests for lost registers need many switches, migrations and
 CPU hotplug." \
-	thread_test thread_group_test context_switch_test stressor_test cgroup_test \
+	thread_test thread_group_test context_switch_test sched_fifo_test stressor_test cgroup_test \
 	hotplug_test
 add "$p: Test the kernel's own accesses
 
