@@ -596,7 +596,7 @@ TEST_F(slot_lifetime, detached_thread_keeps_reservation)
 	EXPECT_EQ(0, seize(t));
 	EXPECT_EQ(0, arm_four(t, l->word));
 	EXPECT_EQ(0, ptrace(PTRACE_DETACH, t->tid, NULL, NULL));
-	EXPECT_EQ(-ENOSPC, perf_try_close(&attr, t->tid, -1));
+	EXPECT_EQ(-ENOSPC, perf_try_once(&attr, t->tid, -1));
 	EXPECT_EQ(0, let_tracee_store(l));
 	/* Without a trap it exits all the same */
 	close(l->go[1]);

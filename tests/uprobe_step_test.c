@@ -204,9 +204,9 @@ TEST_F(uprobe_step, breakpoint_after)
 
 /*
  * A nop of five or ten bytes, which kernels since 6.18 turn into a call after the first
- * hit (ba2bfc97b462; is_optimizable_nop10() since 7.2), and the return from a function, whose address the kernel replaces:
- * steps that lead through code of the kernel's own, and come back to the instruction
- * after it.  No breakpoint of the program is hit there.
+ * hit (ba2bfc97b462; is_optimizable_nop10() since 7.2), and the return from a function,
+ * whose address the kernel replaces: steps that lead through code of the kernel's own,
+ * and come back to the instruction after it.  No breakpoint of the program is hit there.
  */
 DECLARE_PROBE(probed_nop5);
 DEFINE_PROBE(probed_nop5, "", ".byte 0x0f, 0x1f, 0x44, 0, 0", "nop\n\tnop");
