@@ -186,15 +186,19 @@ FIXTURE_SETUP(thread)
 
 FIXTURE_TEARDOWN(thread)
 {
-	/* All of them die with the leader; the known ones are reaped */
 	unsigned int i;
 
-	for (i = 1; i <= self->team->n; i++) {
+	/* All of them die with the leader, also one that was not adopted */
+	if (self->t[0].tid > 0 && !kill(self->t[0].tid, SIGKILL))
+		while (waitpid(-1, NULL, __WALL) > 0)
+			;
+	for (i = 0; i <= self->team->n; i++) {
 		/* In the team's memory, not allocated by tracee_start() */
-		self->t[i].progress = NULL;
+		if (i)
+			self->t[i].progress = NULL;
+		self->t[i].tid = 0;
 		tracee_stop(&self->t[i]);
 	}
-	tracee_stop(&self->t[0]);
 }
 
 static void start_team(struct __test_metadata *_metadata, struct tracee *t)

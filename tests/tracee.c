@@ -294,6 +294,9 @@ int tracee_adopt(struct tracee *t, pid_t tid)
 /**
  * tracee_stop() - kill and reap a tracee
  * @t: tracee; may have ended already
+ *
+ * A process whose other threads are traced, but were not adopted, cannot be reaped:
+ * it is left to the end of the test.
  */
 void tracee_stop(struct tracee *t)
 {
@@ -301,7 +304,7 @@ void tracee_stop(struct tracee *t)
 
 	if (t->tid > 0) {
 		kill(t->tid, SIGKILL);
-		while (waitpid(t->tid, &status, __WALL) == t->tid &&
+		while (watchdog_wait(t->tid, &status) == t->tid &&
 		       !WIFEXITED(status) && !WIFSIGNALED(status))
 			;
 	}

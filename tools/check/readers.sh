@@ -15,7 +15,7 @@ done
 python=/usr/bin/python3
 [ -x $python ] || python=python3
 
-# program NAME RESULT...: one whose tests end so: ok, fail, skip, xfail or killed
+# program NAME RESULT...: one whose tests end so: ok, fail, skip, dead, xfail or killed
 program()
 {
 	name=$1
@@ -31,7 +31,9 @@ program()
 			echo "echo '#  RUN           $t ...'"
 			case $r in
 			ok) echo "echo 'ok $n $t'" ;;
-			skip) echo "echo 'ok $n $t # SKIP no PMU'" ;;
+			skip) echo "echo 'ok $n $t # SKIP one CPU only'" ;;
+			dead)
+				echo "echo 'ok $n $t # SKIP this type of breakpoint never fires here, see first_trap_test'" ;;
 			xfail) echo "echo 'ok $n $t # XFAIL a known bug'" ;;
 			fail)
 				echo "echo '# $t: MISSED trap: expected SIGTRAP' >&2"
@@ -45,9 +47,9 @@ program()
 	echo "hw_breakpoint:$name" >>"$tmp/dir/kselftest-list.txt"
 }
 
-# The five logs; for each the counts of tests as "ok fail skip xfail", and of programs
+# The logs; for each the counts of tests as "ok fail skip xfail", and of programs
 # as "ok fail skip" for those that read the top level only
-logs='passing failing skipping killed known'
+logs='passing failing skipping killed known dead'
 make_log()
 {
 	rm -rf "$tmp/dir"
@@ -73,6 +75,10 @@ make_log()
 		program a_test_64 ok xfail xfail
 		program b_test_64 ok
 		tests='2 0 0 2' programs='2 0 0' ;;
+	dead)
+		program first_trap_test_64 fail fail
+		program b_test_64 ok dead dead
+		tests='1 2 2 0' programs='1 1 0' ;;
 	esac
 	cp "$top/run_tests.sh" "$tmp/dir/"
 	sh "$tmp/dir/run_tests.sh" >"$tmp/$1.ours" 2>/dev/null
@@ -151,6 +157,23 @@ by_nipa()
 	! grep -nE '\[FAIL\]| FAIL:|SKIP:|\[OK\]' "$1"
 }
 
+# LKP takes diagnostics of these forms for results
+by_lkp()
+{
+	! grep -nE '^(# )*(Running|Testing) |: OK$|[^0-9] ok$|\[OK\]' "$1"
+}
+
+# A diagnostic that stands between the tests of others still says whose it is
+by_name()
+{
+	! sed 's/^ *//' "$1" | awk '
+		/^# (time|known failures|skipped|FAILED|VERDICT)/ || /^#   / ||
+			/^#  RUN  / || /^# [a-z0-9_]+(\.[A-Za-z0-9_]+)+: / || !/^#/ { next }
+		/^# (kernel|CPU|hypervisor|CPUs|program|ptrace breakpoints|perf breakpoints|traps): / { next }
+		/^# (Starting|PASSED|FAILED|Totals)/ || /^# [a-z0-9_]+: Test (terminated|ended)/ { next }
+		{ print }' | grep .
+}
+
 for log in $logs; do
 	if [ -z "$tree" ]; then
 		skip "$log" "no harness: no kernel's runner"
@@ -177,8 +200,26 @@ for log in $logs; do
 	for form in ours kernel; do
 		check "$log, $form: names as LAVA has them" by_lava "$tmp/$log.$form"
 		check "$log, $form: no result that NIPA imagines" by_nipa "$tmp/$log.$form"
+		check "$log, $form: no result that LKP imagines" by_lkp "$tmp/$log.$form"
 	done
 done
+
+# A real log: what tests print when a fault of tools/faults turns them red, or when the
+# breakpoints of this machine are dead
+if [ -n "$tree" ] && make -s -C "$top/tests" >"$tmp/out" 2>&1 &&
+	"${CC:-gcc}" -O2 -shared -fPIC -I"$top/tests" -o "$tmp/shim.so" "$top"/tools/faults/*.c -ldl; then
+	for fault in extra_trap dr6_empty never_fires; do
+		LD_PRELOAD=$tmp/shim.so HWBP_FAULT=$fault sh "$top/run_tests.sh" -k none \
+			-t 'first_trap_test_64' -t 'slot_test_64' -t 'perf_sigtrap_test_64' \
+			-t 'thread_test_64' >"$tmp/real" 2>&1
+		check "$fault: names as LAVA has them" by_lava "$tmp/real"
+		check "$fault: no result that NIPA imagines" by_nipa "$tmp/real"
+		check "$fault: no result that LKP imagines" by_lkp "$tmp/real"
+		check "$fault: each diagnostic has its test's name" by_name "$tmp/real"
+	done
+else
+	not_ok "the tests are built"
+fi
 
 # compare STATUS OLD NEW PATTERN
 compare()
