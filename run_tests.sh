@@ -19,6 +19,7 @@ usage()
 	cat <<-END
 	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
 	  or:  $me --emulated [OPTION]...
+	  or:  $me --bisect [-t PATTERN]...
 	  or:  $me --junit FILE [OPTION]...
 	  or:  $me --compare OLD NEW
 	  or:  $me --verdict [LOG]
@@ -40,6 +41,9 @@ usage()
 	                             (default: 300)
 
 	  --emulated                 run in an emulator instead, where breakpoints fire
+
+	  --bisect                   for "git bisect run", in a kernel tree: build what is
+	                             checked out, and run in an emulator
 
 	  --junit FILE               write the results to FILE as JUnit XML, too
 	  --compare OLD NEW          say what differs between the logs of two runs: of
@@ -149,13 +153,14 @@ while [ $# -gt 0 ]; do
 		shift ;;
 	esac
 	case $opt in
-	--junit | --compare | --emulated | --decode)
+	--junit | --compare | --emulated | --bisect | --decode)
 		if [ -n "$list$tests$known_files$limit$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
 			bad_usage "$opt has to come before the other options"
 		fi
 		case $opt in
 		--junit) set -- results --run-junit "$@" ;;
 		--compare) set -- results --compare "$@" ;;
+		--bisect) set -- lab/bisect "$@" ;;
 		*) set -- "${opt#--}" "$@" ;;
 		esac
 		other=$1.sh

@@ -253,6 +253,14 @@ if [ -n "$tree" ]; then
 	check "compare: an empty log" compare 3 "$tmp/passing.ours" "$tmp/empty" 'no results in this log'
 	head -c 100000 /dev/urandom >"$tmp/noise"
 	check "compare: noise" compare 3 "$tmp/passing.ours" "$tmp/noise" 'no results in this log'
+	{
+		sed 2q "$tmp/failing.ours"
+		yes '  # made_up.variant.test_2: MISSED trap: expected SIGTRAP code 4, slots 0x1' | head -c 100000000
+		echo
+		sed 1,2d "$tmp/failing.ours"
+	} >"$tmp/big"
+	check "compare: 100 MB" compare 0 "$tmp/failing.ours" "$tmp/big" '^5 unchanged'
+	rm "$tmp/big"
 	check "JUnit XML" well_formed "$tmp/failing.ours"
 fi
 done_testing
