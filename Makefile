@@ -42,7 +42,7 @@ install:
 	@test -n "$(INSTALL_PATH)" || { echo "make install needs INSTALL_PATH=DIR" >&2; exit 2; }
 	$(MAKE) -C tests OUTPUT="$(abspath $(INSTALL_PATH))"
 	rm -f "$(INSTALL_PATH)"/*.o
-	cp run_tests.sh tools/results.sh tools/decode.sh tests/settings "$(INSTALL_PATH)"
+	cp run_tests.sh tools/results.sh tools/decode.sh tools/screen.sh tests/settings "$(INSTALL_PATH)"
 	mkdir -p "$(INSTALL_PATH)/known-failures"
 	cp tools/known-failures/*.txt "$(INSTALL_PATH)/known-failures"
 	! command -v help2man >/dev/null || tools/man.sh >"$(INSTALL_PATH)/hw_breakpoint_tests.1"

@@ -416,6 +416,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") || exit 1
 sid=
 maker=
 reader=
+screen=
 setsid=
 ! command -v setsid >/dev/null 2>&1 || setsid=setsid
 
@@ -438,12 +439,14 @@ victims()
 kill_session()
 {
 	[ -n "$sid" ] || return
-	# Repeatedly, since a process may be forking.
-	for _ in 1 2 3; do
+	# Repeatedly, since a process may be forking; and hundreds with breakpoints take
+	# seconds to exit.
+	for _ in $(seq 50); do
 		# shellcheck disable=SC2046 # one word for each process
 		set -- $(victims)
 		[ $# -gt 0 ] || break
 		kill -KILL "$@" 2>/dev/null
+		sleep 0.1
 	done
 	# Without setsid or /proc only the program itself is known; its tests die with
 	# it.
@@ -470,6 +473,8 @@ clean_up()
 	# First the reader, which would report that the program was killed.
 	[ -n "$reader" ] && kill -KILL "$reader" 2>/dev/null
 	kill_session
+	# It shows its summary when nobody can write to it any more
+	[ -z "$screen" ] || exec >&-
 	wait 2>/dev/null
 	rm -rf "$tmp"
 }
@@ -1002,6 +1007,22 @@ mkfifo "$tmp/fifo" || exit 1
 : >"$tmp/results"
 : >"$tmp/environment"
 : >"$tmp/left"
+
+# On a terminal people read it, and KTAP is for others. The log is kept for the summary
+# only.
+show=$top/screen.sh
+[ -r "$show" ] || show=$top/tools/screen.sh
+if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ] && [ -z "$HW_BREAKPOINT_KTAP" ] && [ -r "$show" ]; then
+	mkfifo "$tmp/screen" || exit 1
+	repeated=
+	for _ in $(seq "$repeat"); do
+		repeated="$repeated $plan"
+	done
+	# shellcheck disable=SC2086 # words
+	sh "$show" "$tmp/log" $repeated <"$tmp/screen" &
+	screen=$!
+	exec >"$tmp/screen"
+fi
 
 echo "KTAP version 1"
 echo "1..$((selected * repeat))"

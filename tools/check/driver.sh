@@ -92,7 +92,7 @@ programs()
 {
 	rm -rf "$tmp/dir"
 	mkdir "$tmp/dir"
-	cp "$top/run_tests.sh" "$tmp/dir"
+	cp "$top/run_tests.sh" "$top/tools/screen.sh" "$tmp/dir"
 	for spec; do
 		# shellcheck disable=SC2046 # words
 		make_program "${spec%%=*}" $(echo "${spec#*=}" | tr , ' ')
@@ -435,6 +435,30 @@ decodes()
 	done
 }
 
+# terminal STATUS ARGUMENT...: on one, as a file
+terminal()
+{
+	want=$1
+	shift
+	script -qec "stty cols 80; $sh $tmp/dir/run_tests.sh $*" "$tmp/typescript" >/dev/null 2>&1 </dev/null
+	[ $? -eq "$want" ] && tr -d '\r' <"$tmp/typescript" >"$tmp/out"
+}
+
+on_terminal()
+{
+	programs a_test_64="f.pass f.fail" b_test_64="f.pass f.skip"
+	terminal 1 -k none && ! grep -q 'KTAP' "$tmp/out" &&
+		grep -q '1/2 .* 1 tests, 0 failed' "$tmp/out" &&
+		grep -q 'a_test  *1 passed, 1 failed' "$tmp/out" &&
+		grep -q 'b_test  *1 passed, 1 skipped' "$tmp/out" &&
+		grep -q 'a_test_64:f.fail' "$tmp/out" && grep -q '2 passed, 1 failed, 1 skipped' "$tmp/out" &&
+		grep -q "$(printf '\033')\[32m" "$tmp/out" || return
+	NO_COLOR=1 terminal 1 -k none && ! grep -q "$(printf '\033')\[[0-9;]*m" "$tmp/out" || return
+	TERM=dumb terminal 1 -k none && grep -q '^KTAP' "$tmp/out" || return
+	# shellcheck disable=SC2031
+	HW_BREAKPOINT_KTAP=1 terminal 1 -k none && grep -q '^KTAP' "$tmp/out"
+}
+
 # Lines are passed on at once, not when the program ends.
 as_it_comes()
 {
@@ -484,6 +508,11 @@ for sh in sh bash "busybox ash"; do
 	check "$sh: shorter waits after one has expired" shorter_waits
 	check "$sh: bad usage" bad_usage
 	check "$sh: registers in words" decodes
+	if have script; then
+		check "$sh: on a terminal" on_terminal
+	else
+		skip "$sh: on a terminal" "no script here"
+	fi
 	check "$sh: time limit" times_out
 	check "$sh: processes left behind" left_behind
 	check "$sh: terminated" as_it_comes

@@ -60,6 +60,6 @@ eval "set -- $patterns"
 	--output "$lab/bisect" "$@" >"$build.out" 2>&1
 code=$?
 # What was wrong, or why it is not known
-sed -n '/^# FAILED/,/^# VERDICT/{/^# VERDICT/!p}; /^run: /p' "$build.out"
+sed -n '/^# FAILED/,/^[0-9]/{/^#  /p}; /^run: /p' "$build.out"
 tail -n 1 "$build.out"
 exit $code
