@@ -28,7 +28,7 @@ uptime()
 live()
 {
 	left=
-	[ $programs -eq 0 ] || [ $now -le $begin ] ||
+	[ $programs -eq 0 ] || [ "$now" -le "$begin" ] ||
 		left=", $(((now - begin) * (total - programs) / programs)) s left"
 	printf '\r\033[K%.*s' $((width - 1)) \
 		"$((programs + 1))/$total ${1:-}  $tests tests, $failed failed$left  ${test:-}"
