@@ -441,6 +441,44 @@ static void report_stressors(const struct tracer *sum)
 	}
 }
 
+/* Without libm; 0 <= @x <= 1 */
+static double square_root(double x)
+{
+	double root = 1;
+	int i;
+
+	for (i = 0; i < 60; i++)
+		root = (root + x / root) / 2;
+	return root;
+}
+
+/*
+ * How often an event was not the expected one, with the Wilson score interval for a
+ * confidence of 95% (Wilson 1927, "Probable Inference")
+ */
+static void report_rate(const char *kind, unsigned long k, unsigned long n)
+{
+	const double z2 = 1.96 * 1.96;
+	double p, middle, half;
+
+	if (!n)
+		return;
+	p = (double)k / n;
+	middle = (p + z2 / (2 * n)) / (1 + z2 / n);
+	half = square_root(z2 * (p * (1 - p) / n + z2 / (4.0 * n * n))) / (1 + z2 / n);
+	fprintf(stderr, "#   %s: %lu of %lu, %.1e, with 95%% confidence between %.1e and %.1e\n",
+		kind, k, n, p, k ? middle - half : 0, middle + half);
+}
+
+static void report_rates(const struct tracer *sum)
+{
+	unsigned long n = sum->traps + sum->missed + sum->unexpected + sum->wrong;
+
+	report_rate("missed", sum->missed, n);
+	report_rate("spurious", sum->unexpected, n);
+	report_rate("wrong", sum->wrong, n);
+}
+
 static void status(const char *before, const char *after, double elapsed)
 {
 	static struct tracer sum;
@@ -633,6 +671,7 @@ int main(int argc, char **argv)
 	bad |= sum.missed || sum.unexpected || sum.wrong || !sum.traps;
 	status("# soak ended: ", "", now() - begin);
 	fprintf(stderr, ", %lu iterations, seed %llu\n", sum.iterations, opt.seed);
+	report_rates(&sum);
 	report_stressors(&sum);
 	fprintf(stderr, "#   %s\n", environment());
 	printf("%sok 1 soak\n", bad ? "not " : "");

@@ -119,6 +119,7 @@ goes_on()
 	done
 	lose=
 	[ "$rc" -eq 1 ] && [ "${missed:-0}" -ge 2 ] &&
+		grep -q "^#   missed: $missed of [0-9]*, .* with 95% confidence between" "$tmp/out" &&
 		[ "$(sed -n 's/^# soak ended: \([0-9]*\) s,.*/\1/p' "$tmp/out")" -ge "$seconds" ]
 }
 
