@@ -23,6 +23,7 @@ usage()
 	  or:  $me --junit FILE [OPTION]...
 	  or:  $me --compare OLD NEW
 	  or:  $me --verdict [LOG]
+	  or:  $me --clean-up
 	  or:  $me --decode REGISTER=VALUE...
 	  or:  $me --soak TIME [--tracers N] [--tracees N] [--seed N] [--keep-going] [--choices]
 
@@ -36,6 +37,12 @@ usage()
 	                             be given several times. "auto", which is the
 	                             default, stands for the lists that are for this
 	                             machine, "none" for no list
+	  --no-system-changes        take no CPU offline, create no cgroup, and use no
+	                             uprobe, also as root
+	  --clean-up                 undo what runs have left that were killed with all
+	                             their processes: scratch directories, cgroups, a
+	                             CPU that is offline
+
 	  -o, --override-timeout SECONDS
 	                             limit for each program, 0 for none
 	                             (default: 300)
@@ -122,6 +129,7 @@ repeat=1
 known_files=
 limit=
 only_verdict=
+only_clean_up=
 soak=
 soak_options=
 while [ $# -gt 0 ]; do
@@ -203,6 +211,10 @@ while [ $# -gt 0 ]; do
 		'' | *[!0-9]*) bad_usage "$opt needs a number, not '$value'" ;;
 		esac
 		soak_options="$soak_options $opt $value" ;;
+	--no-system-changes)
+		export HW_BREAKPOINT_NO_SYSTEM_CHANGES=1 ;;
+	--clean-up)
+		only_clean_up=1 ;;
 	--keep-going | --choices)
 		soak_options="$soak_options $opt" ;;
 	*)
@@ -412,7 +424,50 @@ recognise()
 #
 # Neither the scratch directory nor a process may be left behind.
 #
+
+# dead PID: whether there is no such process. A number that is in use again only
+# means that it is left to the next time.
+dead()
+{
+	case $1 in
+	'' | *[!0-9]*) return 1 ;;
+	esac
+	! kill -0 "$1" 2>/dev/null && [ ! -d "/proc/$1" ]
+}
+
+# remove_left: what is left of runs that were killed with all their processes
+remove_left()
+{
+	find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" \
+		-name 'hw_breakpoint.??????' 2>/dev/null | while IFS= read -r d; do
+		owner=
+		{ read -r owner <"$d/owner"; } 2>/dev/null
+		dead "$owner" && rm -rf "$d" && echo "# removed $d"
+	done
+	[ -z "$HW_BREAKPOINT_NO_SYSTEM_CHANGES" ] || return 0
+	for d in /sys/fs/cgroup/hw_breakpoint.* /sys/fs/cgroup/*/hw_breakpoint.*; do
+		if [ ! -d "$d" ] || ! dead "${d##*.}"; then
+			continue
+		fi
+		echo 0 >"$d/cgroup.freeze" 2>/dev/null
+		echo THAWED >"$d/freezer.state" 2>/dev/null
+		rmdir "$d" && echo "# removed $d"
+	done 2>/dev/null
+	return 0
+}
+
+if [ -n "$only_clean_up" ]; then
+	remove_left
+	for f in /sys/devices/system/cpu/cpu*/online; do
+		{ read -r state <"$f"; } 2>/dev/null || continue
+		[ "$state" = 0 ] || continue
+		echo 1 2>/dev/null >"$f" && echo "# $f was 0"
+	done
+	exit 0
+fi
+remove_left >&2
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") || exit 1
+echo $$ >"$tmp/owner"
 sid=
 maker=
 reader=

@@ -26,6 +26,7 @@ TEST(frozen_and_thawed)
 	unsigned int i;
 	char pid[16];
 
+	skip_if_no_changes(_metadata);
 	if (!make_freezer(&f))
 		SKIP(return, SKIP_NO_CGROUP);
 	undo_pid = undo_on_exit(&undo_fd, remove_freezer, &f);
@@ -71,6 +72,7 @@ TEST(moved_by_cpuset)
 
 	if (n < 2)
 		SKIP(return, SKIP_ONE_CPU);
+	skip_if_no_changes(_metadata);
 	if (!make_cpuset(&set))
 		SKIP(return, SKIP_NO_CGROUP);
 	undo_pid = undo_on_exit(&undo_fd, remove_cpuset, &set);

@@ -45,6 +45,18 @@ bool environment_hangs_on_step_and_hit(void)
 }
 
 /**
+ * environment_may_change() - whether tests may change the state of the whole system
+ *
+ * That is: take a CPU offline for a moment, create a cgroup, put a uprobe on their own
+ * program.  Everything is undone, and with HW_BREAKPOINT_NO_SYSTEM_CHANGES in the
+ * environment not even tried.
+ */
+bool environment_may_change(void)
+{
+	return !getenv("HW_BREAKPOINT_NO_SYSTEM_CHANGES");
+}
+
+/**
  * environment_is_tcg() - whether this is QEMU's software emulation
  *
  * Return: true if the hypervisor signature is TCG's.

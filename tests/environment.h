@@ -8,6 +8,7 @@ const char *environment(void);
 void print_environment(void);
 bool environment_cpu_lacks(const char *flag);
 bool environment_is_tcg(void);
+bool environment_may_change(void);
 bool environment_hangs_on_step_and_hit(void);
 unsigned int iterations(unsigned int n);
 

@@ -152,6 +152,18 @@ static inline void skip_if_refused(struct __test_metadata *_metadata, int err,
 }
 
 /**
+ * skip_if_no_changes() - skip a test that changes the state of the whole system
+ * @_metadata: the test's
+ *
+ * See environment_may_change().
+ */
+static inline void skip_if_no_changes(struct __test_metadata *_metadata)
+{
+	if (!environment_may_change())
+		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_CHANGES);
+}
+
+/**
  * start_tracee() - tracee_start(), or skip the test
  * @_metadata: the test's
  * @t: as for tracee_start()

@@ -23,8 +23,10 @@ FIXTURE(hotplug) {
 /* The last of several CPUs that can be taken offline; -1 after a skip */
 static int last_cpu(struct __test_metadata *_metadata, struct hotplug *h)
 {
-	int err = find_hotplug(h);
+	int err;
 
+	skip_if_no_changes(_metadata);
+	err = find_hotplug(h);
 	if (err == -ENOENT)
 		SKIP(return -1, SKIP_ONE_CPU);
 	if (err)

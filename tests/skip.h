@@ -16,6 +16,7 @@
 
 /* With the name of what is refused: by seccomp, a capability, a sysctl or an LSM */
 #define SKIP_REFUSED		"%s not permitted"
+#define SKIP_NO_CHANGES		"changes to the system are switched off"
 
 /**
  * refused() - whether an error says that the environment does not permit a call

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "environment.h"
 #include "tracee.h"
 #include "undo.h"
 
@@ -107,7 +108,7 @@ bool make_freezer(struct freezer *f)
 	};
 	unsigned int i;
 
-	for (i = 0; i < FREEZERS; i++) {
+	for (i = 0; i < FREEZERS && environment_may_change(); i++) {
 		snprintf(f->dir, sizeof(f->dir), "%s/hw_breakpoint.%d",
 			 kinds[i].root, getpid());
 		snprintf(f->procs, sizeof(f->procs), "%s/cgroup.procs", f->dir);
@@ -151,7 +152,7 @@ bool make_cpuset(struct cpuset *c)
 	char mems[200];
 	unsigned int i;
 
-	for (i = 0; i < CPUSETS; i++) {
+	for (i = 0; i < CPUSETS && environment_may_change(); i++) {
 		snprintf(c->dir, sizeof(c->dir), "%s/hw_breakpoint.cpuset.%d",
 			 roots[i], getpid());
 		snprintf(c->procs, sizeof(c->procs), "%s/cgroup.procs", c->dir);
@@ -189,7 +190,8 @@ void take_cpu_online(const void *arg)
  * find_hotplug() - find a CPU that can be taken offline, the last of ours
  * @h: filled in
  *
- * Return: 0; -ENOENT if it is the only one, or a negative errno of writing.
+ * Return: 0; -ENOENT if it is the only one; -EPERM if !environment_may_change(), or a
+ * negative errno of writing.
  */
 int find_hotplug(struct hotplug *h)
 {
@@ -197,6 +199,8 @@ int find_hotplug(struct hotplug *h)
 
 	if (n < 2)
 		return -ENOENT;
+	if (!environment_may_change())
+		return -EPERM;
 	h->cpu = cpus[n - 1];
 	snprintf(h->path, sizeof(h->path),
 		 "/sys/devices/system/cpu/cpu%d/online", h->cpu);

@@ -78,6 +78,7 @@ static inline int start_uprobe(struct __test_metadata *_metadata, const void *ad
 {
 	int fd;
 
+	skip_if_no_changes(_metadata);
 	if (file_offset(addr) < 0)
 		SKIP(_exit(EXIT_SKIPPED), SKIP_NO_PROC);
 	fd = open_uprobe(addr, tid, ret);
