@@ -466,8 +466,13 @@ if [ -n "$only_clean_up" ]; then
 	exit 0
 fi
 remove_left >&2
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") || exit 1
-echo $$ >"$tmp/owner"
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX" 2>/dev/null) ||
+	cannot_run "no scratch directory below ${TMPDIR:-/tmp}: see TMPDIR"
+# A run needs some hundred kilobytes there
+if ! head -c 500000 /dev/zero >"$tmp/owner" 2>/dev/null || ! echo $$ >"$tmp/owner"; then
+	rm -rf "$tmp"
+	cannot_run "no space in ${TMPDIR:-/tmp}: see TMPDIR"
+fi
 sid=
 maker=
 reader=
