@@ -3,13 +3,14 @@
 #
 # Build a small kernel for the lab, and print the path of its bzImage.
 #
-#	kernel.sh [-v VERSION] [-f|-c|-p]
+#	kernel.sh [-v VERSION] [-f|-c|-p|-x NAME]
 #
 #	-v VERSION   which Debian linux-source package: 6.12 (default), 6.1, 7.2, ...;
 #	             KSRC=DIR instead of one
 #	-f           with the faults of tools/lab/faults compiled in, all disabled
 #	-c           with gcov counters in the files that coverage.sh looks at
 #	-p           with the patches of tools/fixes
+#	-x NAME      configured by config/NAME.config, too
 #
 # The source is unpacked and built below .cache/lab, once; after a change of the
 # faults, the patches or the configuration only what depends on it is built again.
@@ -19,18 +20,22 @@ me=kernel
 
 usage()
 {
-	echo "Usage: kernel.sh [-v VERSION] [-f|-c|-p]" >&2
+	echo "Usage: kernel.sh [-v VERSION] [-f|-c|-p|-x NAME]" >&2
 	exit 2
 }
 
 version=6.12
 kind=plain
-while getopts v:fcp opt; do
+extra=
+while getopts v:fcpx: opt; do
 	case $opt in
 	v) version=$OPTARG ;;
 	f) kind=faults ;;
 	c) kind=gcov ;;
 	p) kind=fixed ;;
+	x)
+		kind=plain extra=$OPTARG
+		[ -r "$here/config/$extra.config" ] || die "no $here/config/$extra.config" ;;
 	*) usage ;;
 	esac
 done
@@ -46,7 +51,7 @@ else
 	name=linux-source-$version
 fi
 src=$lab/src/$name-$kind
-build=$lab/build/$name-$kind
+build=$lab/build/$name-${extra:-$kind}
 mkdir -p "$lab/src" "$lab/build" || die "cannot write below $lab"
 
 # One at a time: others wait until it is built
@@ -142,7 +147,8 @@ config()
 	mkdir -p "$build" &&
 		make -C "$src" O="$build" tinyconfig &&
 		(cd "$src" && scripts/kconfig/merge_config.sh -m -O "$build" \
-			"$build/.config" "$here/small.config") &&
+			"$build/.config" "$here/small.config" \
+			${extra:+"$here/config/$extra.config"}) &&
 		{ [ $kind != gcov ] || echo CONFIG_GCOV_KERNEL=y >>"$build/.config"; } &&
 		make -C "$src" O="$build" olddefconfig
 }

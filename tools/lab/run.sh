@@ -216,7 +216,7 @@ boot_qemu()
 {
 	log=$output/emulator.log
 	watched qemu-system-x86_64 -nodefaults -no-user-config -machine pc \
-		-accel tcg,thread="${LAB_THREAD:-single}" -cpu "${cpu:-max},la57=off" \
+		-accel tcg,thread="${LAB_THREAD:-single}" -cpu "${cpu:-max,la57=off}" \
 		-smp "$smp,sockets=$smp" -m 768 -kernel "$kernel" \
 		-initrd "$tmp/initrd" -append "$parameters" -display none \
 		-serial "file:$output/dmesg" -serial "file:$tmp/line" \
