@@ -67,6 +67,31 @@ TEST_F(emulation, own_tf)
 	ASSERT_TRUE(guest_run(v, "steps over emulated instructions"));
 }
 
+/*
+ * The shadow of sti holds off interrupts, not the #DB of TF, whose delivery ends it
+ * (00b6520669bc)
+ */
+TEST_F(emulation, own_tf_over_sti)
+{
+	struct vcpu *v = &self->v;
+	unsigned int i;
+
+	guest_set_tf(v);
+	for (i = 0; i < 4; i++) {
+		emulate_next(v);
+		GUEST_INSN(v, 0xfb);	/* sti */
+		guest_expect_step(v);
+		GUEST_INSN(v, 0x90);
+		guest_expect_step(v);
+		emulate_next(v);
+		GUEST_INSN(v, 0xfa);	/* cli */
+		guest_expect_step(v);
+	}
+	guest_clear_tf(v);
+	guest_out(v, PORT_STEP);
+	ASSERT_TRUE(guest_run(v, "steps over emulated sti and cli"));
+}
+
 /* DR6 bits from before stay, as the CPU never clears them */
 TEST_F(emulation, step_keeps_dr6)
 {
