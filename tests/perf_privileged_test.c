@@ -169,7 +169,7 @@ static void expect_sigtrap(struct __test_metadata *_metadata, struct perf_event_
 	*attr = sigtrap_attr(type, MIDDLE, 4);
 	attr->exclude_kernel = 0;
 	trap.addr = MIDDLE;
-	trap.data = DATA;
+	trap.data = SIG_DATA;
 }
 
 /* One at the end of the system call, whatever the number of hits */

@@ -20,9 +20,9 @@
 #endif
 
 #ifdef __x86_64__
-#define DATA	0x123456789abcdef0UL
+#define SIG_DATA	0x123456789abcdef0UL
 #else
-#define DATA	0x9abcdef0UL
+#define SIG_DATA	0x9abcdef0UL
 #endif
 
 /* siginfo_t for TRAP_PERF, struct _perf in the kernel */
@@ -117,7 +117,7 @@ static inline struct perf_event_attr sigtrap_attr(unsigned int type, const void 
 	attr.sample_period = 1;
 	attr.sigtrap = 1;
 	attr.remove_on_exec = 1;
-	attr.sig_data = DATA;
+	attr.sig_data = SIG_DATA;
 	event_types |= perf_type_of(&attr);
 	return attr;
 }

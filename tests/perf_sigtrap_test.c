@@ -94,7 +94,7 @@ FIXTURE_SETUP(perf_sigtrap)
 		trap.ip = (unsigned long)probe_store4_next;
 	}
 	trap.addr = (void *)(unsigned long)self->attr.bp_addr;
-	trap.data = DATA;
+	trap.data = SIG_DATA;
 }
 
 FIXTURE_TEARDOWN(perf_sigtrap)
@@ -229,7 +229,7 @@ FIXTURE_SETUP(perf_sigtrap_task)
 	self->attr = sigtrap_attr(HW_BREAKPOINT_W, MIDDLE, 4);
 	trap.ip = (unsigned long)probe_store4_next;
 	trap.addr = MIDDLE;
-	trap.data = DATA;
+	trap.data = SIG_DATA;
 }
 
 FIXTURE_TEARDOWN(perf_sigtrap_task)

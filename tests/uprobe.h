@@ -9,8 +9,8 @@
 
 #include "perf_event.h"
 
-/* From arch_uprobe_analyze_insn(), not for user space: linux/errno.h of the kernel */
-#define ENOTSUPP	524
+/* From arch_uprobe_analyze_insn(); in the kernel's linux/errno.h only */
+#define NOT_SUPPORTED	524
 
 #define TYPE_FILE	"/sys/bus/event_source/devices/uprobe/type"
 
@@ -84,7 +84,7 @@ static inline int start_uprobe(struct __test_metadata *_metadata, const void *ad
 	fd = open_uprobe(addr, tid, ret);
 	if (fd == -ENOENT)
 		SKIP(_exit(EXIT_SKIPPED), SKIP_NOT_BUILT_IN);
-	if (fd == -ENOTSUPP)
+	if (fd == -NOT_SUPPORTED)
 		SKIP(_exit(EXIT_SKIPPED), SKIP_NOT_USED);
 	skip_if_refused(_metadata, fd < 0 ? fd : 0, "uprobe");
 	return fd;
