@@ -108,7 +108,7 @@ children=
 trap 'kill $children 2>/dev/null; wait; exit 130' INT
 trap 'kill $children 2>/dev/null; wait; exit 143' HUP TERM
 
-# boot NAME: to $results/NAME.out, its last line the seconds that it took
+# boot NAME: to $results/NAME.out
 boot()
 {
 	IFS='|' read -r name kernel smp parameters command <<-END
@@ -124,7 +124,10 @@ boot()
 	case $parameters in *LA57*) parameters='' cpu=max,la57=on ;; esac
 	"$here/run.sh" --cpu "$cpu" --kernel "$image" --initrd "$initrd" --add "$results/add" \
 		--smp "${smp% }" --append "$parameters" --output "$results/$1" --timeout 1800 -- \
-		"$(expand "$command")" >"$results/$1.out" 2>&1
+		"$(expand "$command")" >"$results/$1.out" 2>&1 &
+	machine=$!
+	trap 'kill $machine; exit 143' INT TERM
+	wait $machine
 	echo $? >"$results/$1.status"
 	echo $(($(date +%s) - begin)) >"$results/$1.seconds"
 }
@@ -145,6 +148,15 @@ row()
 	grep -a '^run: ' "$results/$1.out" | sed 's/^/    /'
 	[ "$verdict" != NOT-OK ]
 }
+
+# All kernels first
+for kernel in $(table | sed 's/^[^|]*| *//; s/ *|.*//' | sort -u); do
+	for name in $names; do
+		table | grep -q "^$name *| *$kernel " || continue
+		"$here/kernel.sh" -x "$kernel" >/dev/null || die "no kernel $kernel"
+		break
+	done
+done
 
 passed=0 failed=0
 # shellcheck disable=SC2086 # words
