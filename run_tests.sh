@@ -449,8 +449,8 @@ remove_left()
 		if [ ! -d "$d" ] || ! dead "${d##*.}"; then
 			continue
 		fi
-		echo 0 >"$d/cgroup.freeze" 2>/dev/null
-		echo THAWED >"$d/freezer.state" 2>/dev/null
+		[ ! -e "$d/cgroup.freeze" ] || echo 0 >"$d/cgroup.freeze"
+		[ ! -e "$d/freezer.state" ] || echo THAWED >"$d/freezer.state"
 		rmdir "$d" && echo "# removed $d"
 	done 2>/dev/null
 	return 0
