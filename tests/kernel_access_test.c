@@ -12,7 +12,6 @@
  */
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <linux/perf_event.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -28,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "harness.h"
+#include "perf_event.h"
 #include "probes.h"
 #include "watched.h"
 
@@ -455,28 +454,19 @@ static int do_process_vm_readv(struct watched *w)
 }
 
 /*
- * Closing the last software event of its kind disables a static key, opening
- * the first one enables it (sw_perf_event_destroy() and perf_swevent_init() in
- * kernel/events/core.c): kernel text is patched, by this thread.  It is written
+ * Kernel text is patched by this thread, see open_patching_event().  It is written
  * through a temporary mm, for which breakpoints are disabled and restored.
  *
  * Regression test for 9020d3956317.
  */
 static int do_patch_text(struct watched *w)
 {
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_PAGE_FAULTS,
-		.exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+	int fd = open_patching_event();
 	unsigned long long count = 0;
 	int err;
 
 	if (fd < 0)
-		return errno == ENOENT ? -ENOSYS : -errno;
+		return fd == -ENOENT ? -ENOSYS : fd;
 	w->alias[1] = -1U;
 	/* The upper half of the count: another access while text is patched */
 	err = is(read(fd, &count, 8), 8);

@@ -273,7 +273,7 @@ static inline int reap(pid_t pid)
 }
 
 /**
- * patch_text() - let the kernel patch its own text, now
+ * open_patching_event() - open an event whose opening and closing patches kernel text
  *
  * Opening the first software event of a kind enables a static key, closing the last
  * one disables it (perf_swevent_init() and sw_perf_event_destroy() in
@@ -281,20 +281,36 @@ static inline int reap(pid_t pid)
  * supported by every kernel.  If another process has such an event open nothing is
  * patched.
  *
- * Return: 0 or a negative errno.
+ * Return: as for perf_try_once().
  */
-static inline int patch_text(void)
+static inline int open_patching_event(void)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
 		.size = sizeof(attr),
 		.config = PERF_COUNT_SW_PAGE_FAULTS,
-		.disabled = 1,
 		.exclude_kernel = 1,
 		.exclude_hv = 1,
 	};
 
-	return perf_try_close(&attr, 0, -1);
+	return perf_try_once(&attr, 0, -1);
+}
+
+/**
+ * patch_text() - let the kernel patch its own text, now
+ *
+ * See open_patching_event().
+ *
+ * Return: 0 or a negative errno.
+ */
+static inline int patch_text(void)
+{
+	int fd = open_patching_event();
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
 }
 
 /**

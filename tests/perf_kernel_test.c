@@ -303,10 +303,10 @@ TEST_F(perf_kernel, counts_each_system_call)
 #ifdef __x86_64__
 /*
  * Text is patched through a temporary mm, with the breakpoints disabled: the kernel
- * writes to an address of that mm that may be watched in this one.  It is TASK_UNMAPPED_BASE plus
- * the offset of the text in its page; with CONFIG_RANDOMIZE_BASE it differs at
- * each boot and is not known, and then this cannot fail (poking_init() in
- * arch/x86/mm/init.c).
+ * writes to an address of that mm that may be watched in this one.  It is
+ * TASK_UNMAPPED_BASE plus the offset of the text in its page; with
+ * CONFIG_RANDOMIZE_BASE it differs at each boot and is not known, and then this cannot
+ * fail (poking_init() in arch/x86/mm/init.c).
  *
  * Only an event that counts the kernel's accesses can show it.
  *

@@ -159,25 +159,13 @@ TEST_F(include_kernel, neither)
 	ASSERT_EQ(n + 5, perf_count(fd));
 }
 
-/* The kernel's accesses to MIDDLE are signalled, with no particular ip */
-static void expect_sigtrap(struct __test_metadata *_metadata, struct perf_event_attr *attr,
-			   unsigned int type)
-{
-	if (!kernel_is(5, 13))
-		SKIP(_exit(EXIT_SKIPPED), SKIP_OLD_KERNEL);
-	ASSERT_EQ(0, handle(0));
-	*attr = sigtrap_attr(type, MIDDLE, 4);
-	attr->exclude_kernel = 0;
-	trap.addr = MIDDLE;
-	trap.data = SIG_DATA;
-}
-
 /* One at the end of the system call, whatever the number of hits */
 TEST_F(include_kernel, sigtrap_of_kernel_accesses)
 {
 	int fd, i;
 
-	expect_sigtrap(_metadata, &self->attr, HW_BREAKPOINT_W);
+	self->attr = expect_sigtrap(_metadata, HW_BREAKPOINT_W, MIDDLE, 4, NULL);
+	self->attr.exclude_kernel = 0;
 	fd = perf_open(_metadata, &self->attr, 0, -1);
 	for (i = 1; i <= 50; i++) {
 		ASSERT_EQ(4, write(self->pipe[1], area, 4));
@@ -215,9 +203,8 @@ TEST_F(include_kernel, closed_by_exec_with_sigtrap_pending)
 {
 	struct waiting_child child;
 
-	expect_sigtrap(_metadata, &self->attr, HW_BREAKPOINT_RW);
-	self->attr.bp_addr = (unsigned long)area;
-	self->attr.bp_len = 1;
+	self->attr = expect_sigtrap(_metadata, HW_BREAKPOINT_RW, area, 1, NULL);
+	self->attr.exclude_kernel = 0;
 	skip_if_refused(_metadata, perf_try_close(&self->attr, 0, -1),
 			"perf event of the kernel");
 	ASSERT_EQ(0, child_start(&child, exec_closes, &self->attr));
@@ -250,11 +237,11 @@ TEST_F(include_kernel, sigtrap_at_exit)
 	pid_t pid;
 
 	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
-	self->attr = perf_attr(HW_BREAKPOINT_W, &word, 4);
+	if (!kernel_is(5, 13))
+		SKIP(return, SKIP_OLD_KERNEL);
+	/* No handler: a signal would be fatal */
+	self->attr = sigtrap_attr(HW_BREAKPOINT_W, &word, 4);
 	self->attr.exclude_kernel = 0;
-	self->attr.sample_period = 1;
-	self->attr.sigtrap = 1;
-	self->attr.remove_on_exec = 1;
 	for (i = 0; i < EXITS; i++) {
 		word = 1;
 		pid = clone(exit_on_word, stack + sizeof(stack), CLONE_VM | SIGCHLD,
@@ -266,8 +253,6 @@ TEST_F(include_kernel, sigtrap_at_exit)
 		else
 			EXPECT_EQ(1, write(self->pipe[1], "x", 1));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
-		if (fd == -EINVAL && !kernel_is(5, 13))
-			SKIP(return, SKIP_OLD_KERNEL);
 		skip_if_refused(_metadata, fd < 0 ? fd : 0, "perf event of the kernel");
 		ASSERT_EQ(0, status);
 		ASSERT_EQ(0, word);

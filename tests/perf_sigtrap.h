@@ -122,4 +122,27 @@ static inline struct perf_event_attr sigtrap_attr(unsigned int type, const void 
 	return attr;
 }
 
+/**
+ * expect_sigtrap() - sigtrap_attr(), and a handler that checks its signals
+ * @_metadata: the test's
+ * @type: HW_BREAKPOINT_W, HW_BREAKPOINT_RW or HW_BREAKPOINT_X
+ * @addr: watched address
+ * @len: length of the breakpoint
+ * @ip: where each hit is reported, 0 for anywhere
+ *
+ * Skips the test if the kernel has no attr.sigtrap.
+ */
+static inline struct perf_event_attr expect_sigtrap(struct __test_metadata *_metadata,
+						    unsigned int type, void *addr,
+						    unsigned int len, const void *ip)
+{
+	if (!kernel_is(5, 13))
+		SKIP(_exit(EXIT_SKIPPED), SKIP_OLD_KERNEL);
+	ASSERT_EQ(0, handle(0));
+	trap.addr = addr;
+	trap.data = SIG_DATA;
+	trap.ip = (unsigned long)ip;
+	return sigtrap_attr(type, addr, len);
+}
+
 #endif /* HW_BREAKPOINT_PERF_SIGTRAP_H */

@@ -82,19 +82,12 @@ FIXTURE_VARIANT_ADD(perf_sigtrap, execute) {
 FIXTURE_SETUP(perf_sigtrap)
 {
 	skip_if_perf_refused(_metadata);
-	if (!kernel_is(5, 13))
-		SKIP(return, SKIP_OLD_KERNEL);
-	ASSERT_EQ(0, handle(0));
-	if (variant->type == HW_BREAKPOINT_X) {
-		self->attr = sigtrap_attr(variant->type, probe_store4_at,
-					  PERF_EXECUTE_LEN);
-		trap.ip = (unsigned long)probe_store4_at;
-	} else {
-		self->attr = sigtrap_attr(variant->type, MIDDLE, 4);
-		trap.ip = (unsigned long)probe_store4_next;
-	}
-	trap.addr = (void *)(unsigned long)self->attr.bp_addr;
-	trap.data = SIG_DATA;
+	if (variant->type == HW_BREAKPOINT_X)
+		self->attr = expect_sigtrap(_metadata, variant->type, (void *)probe_store4_at,
+					    PERF_EXECUTE_LEN, probe_store4_at);
+	else
+		self->attr = expect_sigtrap(_metadata, variant->type, MIDDLE, 4,
+					    probe_store4_next);
 }
 
 FIXTURE_TEARDOWN(perf_sigtrap)
@@ -223,13 +216,7 @@ FIXTURE(perf_sigtrap_task) {
 FIXTURE_SETUP(perf_sigtrap_task)
 {
 	skip_if_perf_refused(_metadata);
-	if (!kernel_is(5, 13))
-		SKIP(return, SKIP_OLD_KERNEL);
-	ASSERT_EQ(0, handle(0));
-	self->attr = sigtrap_attr(HW_BREAKPOINT_W, MIDDLE, 4);
-	trap.ip = (unsigned long)probe_store4_next;
-	trap.addr = MIDDLE;
-	trap.data = SIG_DATA;
+	self->attr = expect_sigtrap(_metadata, HW_BREAKPOINT_W, MIDDLE, 4, probe_store4_next);
 }
 
 FIXTURE_TEARDOWN(perf_sigtrap_task)

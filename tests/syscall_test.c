@@ -9,14 +9,13 @@
  * breakpoint or a single-step on the call, and kernel text being patched.
  */
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "harness.h"
+#include "perf_event.h"
 #include "probes.h"
 
 #define ROUNDS		16
@@ -475,30 +474,19 @@ TEST_F(syscalls, context_switch_in_call_on_one_cpu)
 }
 
 /*
- * Kernel text is patched by another process all the time: opening the first
- * software event of its kind enables a static key, closing the last one
- * disables it (perf_swevent_init() and sw_perf_event_destroy() in
- * kernel/events/core.c).  Every CPU takes part in that.  For patching by the
- * thread itself see kernel_access_test.
+ * Kernel text is patched by another process all the time.  Every CPU takes part in
+ * that.  For patching by the thread itself see kernel_access_test.
  *
  * Regression test for 9020d3956317.
  */
-static void patch_text(struct calls *c)
+static void patch_until_stopped(struct calls *c)
 {
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_PAGE_FAULTS,
-		.exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-	int fd;
+	int err;
 
 	while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
-		fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
-		if (fd < 0)
-			_exit(errno == ENOENT ? ENOSYS : errno);
-		close(fd);
+		err = patch_text();
+		if (err)
+			_exit(err == -ENOENT ? ENOSYS : -err);
 		__atomic_add_fetch(&c->patches, 1, __ATOMIC_RELEASE);
 	}
 	_exit(0);
@@ -518,7 +506,7 @@ TEST_F(syscalls, text_patched_by_other_process)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
-		patch_text(c);
+		patch_until_stopped(c);
 	/* Every single store, before, during and after patching */
 	for (n = 0; n < TRAPS ||
 	     __atomic_load_n(&c->patches, __ATOMIC_ACQUIRE) < PATCHES; n++) {

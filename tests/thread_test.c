@@ -186,19 +186,12 @@ FIXTURE_SETUP(thread)
 
 FIXTURE_TEARDOWN(thread)
 {
-	unsigned int i;
-
 	/* All of them die with the leader, also one that was not adopted */
 	if (self->t[0].tid > 0 && !kill(self->t[0].tid, SIGKILL))
 		while (waitpid(-1, NULL, __WALL) > 0)
 			;
-	for (i = 0; i <= self->team->n; i++) {
-		/* In the team's memory, not allocated by tracee_start() */
-		if (i)
-			self->t[i].progress = NULL;
-		self->t[i].tid = 0;
-		tracee_stop(&self->t[i]);
-	}
+	self->t[0].tid = 0;
+	tracee_stop(&self->t[0]);
 }
 
 static void start_team(struct __test_metadata *_metadata, struct tracee *t)

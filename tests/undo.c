@@ -108,7 +108,9 @@ bool make_freezer(struct freezer *f)
 	};
 	unsigned int i;
 
-	for (i = 0; i < FREEZERS && environment_may_change(); i++) {
+	if (!environment_may_change())
+		return false;
+	for (i = 0; i < FREEZERS; i++) {
 		snprintf(f->dir, sizeof(f->dir), "%s/hw_breakpoint.%d",
 			 kinds[i].root, getpid());
 		snprintf(f->procs, sizeof(f->procs), "%s/cgroup.procs", f->dir);
@@ -152,7 +154,9 @@ bool make_cpuset(struct cpuset *c)
 	char mems[200];
 	unsigned int i;
 
-	for (i = 0; i < CPUSETS && environment_may_change(); i++) {
+	if (!environment_may_change())
+		return false;
+	for (i = 0; i < CPUSETS; i++) {
 		snprintf(c->dir, sizeof(c->dir), "%s/hw_breakpoint.cpuset.%d",
 			 roots[i], getpid());
 		snprintf(c->procs, sizeof(c->procs), "%s/cgroup.procs", c->dir);
