@@ -4,6 +4,7 @@
 # What a log of the tests says, for other programs.
 #
 #	results.sh LOG			a line for each test: NAME RESULT TEXT, with tabs
+#	results.sh --plain LOG		its lines, without what LAVA puts before them
 #	results.sh --times LOG		the programs, slowest first, in seconds
 #	results.sh --junit LOG		JUnit XML
 #	results.sh --compare OLD NEW	what differs between two runs
@@ -25,15 +26,30 @@ run_tests=$(dirname "$0")/run_tests.sh
 usage()
 {
 	echo "$me: $*" >&2
-	echo "Usage: $me [--times|--junit] LOG | --compare OLD NEW | --run-junit FILE [OPTION]..." >&2
+	echo "Usage: $me [--plain|--times|--junit] LOG | --compare OLD NEW | --run-junit FILE [OPTION]..." >&2
 	exit 2
+}
+
+# plain LOG: LAVA's lines are YAML with ours in "msg", or have a time stamp
+plain()
+{
+	# No line of ours is so long
+	cut -b 1-8192 -- "$1" | awk '{
+		sub(/\r$/, "")
+		if (/^- *\{.*"msg": "/) {
+			sub(/^- *\{.*"msg": "/, "")
+			sub(/"\}$/, "")
+		}
+		sub(/^[0-9][0-9-]*T[0-9:.]+Z? /, "")
+		sub(/^\[ *[0-9]+\.[0-9]+\] /, "")
+		print
+	}'
 }
 
 # results LOG: as described above, with times as "time PROGRAM SECONDS"
 results()
 {
-	# No line of ours is so long
-	cut -b 1-8192 -- "$1" | awk '
+	plain "$1" | awk '
 	function emit(name, result, text) {
 		print name "\t" result "\t" text
 		total++
@@ -49,14 +65,6 @@ results()
 		split("", said)
 	}
 	{
-		sub(/\r$/, "")
-		# LAVA: YAML with the line in "msg", or a time stamp
-		if (/^- *\{.*"msg": "/) {
-			sub(/^- *\{.*"msg": "/, "")
-			sub(/"\}$/, "")
-		}
-		sub(/^[0-9][0-9-]*T[0-9:.]+Z? /, "")
-		sub(/^\[ *[0-9]+\.[0-9]+\] /, "")
 		# The output of a program is indented, or, by the kernel'\''s runner, a comment
 		nested = sub(/^  /, "") || sub(/^# (#|ok |not ok |1\.\.|TAP )/, "&")
 		line = $0
@@ -248,16 +256,26 @@ tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 143' HUP INT TERM
 
+# readable LOG
+readable()
+{
+	[ "$1" = - ] || [ -r "$1" ] || usage "cannot read $1"
+}
+
 # read_log LOG FILE
 read_log()
 {
-	[ "$1" = - ] || [ -r "$1" ] || usage "cannot read $1"
+	readable "$1"
 	results "$1" >"$2" || exit 2
 	check "$2" "$1"
 }
 
 status=0
 case ${1-} in
+--plain)
+	[ $# -eq 2 ] || usage "$1 needs a log"
+	readable "$2"
+	plain "$2" ;;
 --times | --junit)
 	[ $# -eq 2 ] || usage "$1 needs a log"
 	read_log "$2" "$tmp/results"

@@ -62,11 +62,13 @@ exec 3>&-
 printf '\r\033[K'
 [ "$programs" -gt 0 ] || exec cat "$log"
 
-# The matrix is that of watchpoint_test and execute_test, of both bitnesses; then a line for
-# each program whose tests have not all passed; then the failures, and the summary
+# Failures; the matrix, of watchpoint_test and execute_test in both bitnesses; a line for each
+# program; and what else the log sums up. The results are those of results.sh, the rest of a
+# failure's record is in the log.
 colour=y
 [ -z "${NO_COLOR-}" ] || colour=
-awk -v colour="$colour" -v width="$width" '
+sh "$(dirname "$0")/results.sh" "$log" >"$log.results" 2>/dev/null
+awk -F '\t' -v colour="$colour" -v width="$width" -v results="$log.results" '
 	function paint(code, text) {
 		return colour ? "\033[" code "m" text "\033[0m" : text
 	}
@@ -83,27 +85,36 @@ awk -v colour="$colour" -v width="$width" '
 		return cell == "ok" ? paint(32, "+") : cell == "fail" ? paint("1;31", "X") : \
 			cell == "skip" ? paint(33, "s") : cell == "xfail" ? paint(33, "k") : " "
 	}
-	function row(title, type, how, slot, i, s) {
+	function row(title, type, how, slot, i, cell, s, any) {
 		s = sprintf("  %-24s", title)
 		for (slot = 0; slot < 4; slot++) {
-			for (i = 1; i <= 4; i++)
-				s = s show(slot " " type " " len[i] " " how) " "
+			for (i = 1; i <= 4; i++) {
+				cell = slot " " type " " len[i] " " how
+				any = any matrix[cell]
+				s = s show(cell) " "
+			}
 			s = s "     "
 		}
-		if (s ~ /[+Xsk]/ && (!colour || s ~ /m[+Xsk]/))
+		if (any)
 			rows = rows s "\n"
 	}
 	BEGIN {
 		rank[""] = 0; rank["ok"] = 1; rank["xfail"] = 2; rank["skip"] = 3; rank["fail"] = 4
-		split("1 2 4 8", len)
+		split("1 2 4 8", len, " ")
 	}
-	/^  (not )?ok [0-9]/ {
-		r = /^  not/ ? "fail" : /# SKIP/ ? "skip" : /# XFAIL/ ? "xfail" : "ok"
-		sub(/^  (not )?ok [0-9]+ /, "")
-		name = $1
-		count[r]++
+	# Of a program that was interrupted nothing is known
+	FILENAME == results && /^(unknown:|time\t|cut\t)/ { next }
+	FILENAME == results {
+		p = name = $1
+		sub(/:.*/, "", p)
+		sub(/^[^:]*:/, "", name)
+		r = $2
 		if (r == "fail")
-			bad[++nbad] = name
+			bad[++nbad] = $1
+		# The verdict counts those of dead breakpoints
+		if (r == "skip" && $3 !~ /^this type of breakpoint never fires/ && !skips[$3]++)
+			reasons[++nr] = $3
+		said[$1] = $3
 		if (split(name, part, ".") == 3) {
 			split(part[2], v, "_")
 			slot = substr(v[1], 3)
@@ -112,66 +123,42 @@ awk -v colour="$colour" -v width="$width" '
 			if (part[1] == "execute" && v[1] ~ /^dr[0-3]$/)
 				add(slot " execute 1 aligned", r)
 		}
-		next
-	}
-	# The lines of a failure that one needs
-	/^  # [a-z0-9_]+(\.[A-Za-z0-9_]+)+: / {
-		name = $2
-		sub(/:$/, "", name)
-		sub(/^  # [^ ]+: /, "")
-		if (!(name in lines)) {
-			first[name] = $0
-			lines[name] = 0
-		}
-		last = name
-		next
-	}
-	/^  #   (seen: |as read back: |              DR6)/ && last in lines {
-		# What was seen, once, and the registers
-		if (/^  #   seen: / && lines[last]++ || more[last] ~ / DR7 /)
-			next
-		sub(/^  #   /, "")
-		more[last] = more[last] "\n      " $0
-		next
-	}
-	/^(not )?ok [0-9]/ {
-		failed = /^not/
-		p = failed ? $4 : $3
-		for (i = 1; i <= nbad; i++) {
-			failures = failures "\n  " paint("1;31", p ":" bad[i])
-			if (bad[i] in first)
-				failures = failures "\n    " first[bad[i]] more[bad[i]]
-		}
-		if (failed && !nbad)
-			failures = failures "\n  " paint("1;31", p) "\n    " $0
 		sub(/_(32|64)$/, "", p)
 		if (!(p in seen))
 			order[++np] = p
 		seen[p]
-		for (r in rank) {
-			n[p, r] += count[r]
-			sum[r] += count[r]
-		}
-		n[p, "fail"] += failed && !nbad
-		split("", count); split("", first); split("", more); split("", lines)
-		nbad = 0
+		n[p, r]++
 		next
 	}
-	# The summary has a section for each reason
-	/^# skipped, / {
-		reason = substr($0, 12)
-		sub(/:$/, "", reason)
-		reasons[++nr] = reason
+	# The lines of a failure that one needs: what was seen, once, and the registers
+	/^  # [a-z0-9_]+(\.[A-Za-z0-9_]+)+: / {
+		last = substr($0, 5)
+		sub(/: .*/, "", last)
 		next
 	}
-	/^# [a-zA-Z]/ { reason = "" }
-	/^#   / && reason != "" { skips[reason]++ }
+	/^  #   (seen: |as read back: |              DR6)/ {
+		if (/^  #   seen: / && shown[last]++ || pending[last] ~ / DR7 /)
+			next
+		pending[last] = pending[last] "\n      " substr($0, 7)
+		next
+	}
+	/^(not )?ok [0-9]/ {
+		sub(/^(not )?ok [0-9]+ /, "")
+		sub(/ .*/, "")
+		for (name in pending)
+			more[$0 ":" name] = pending[name]
+		split("", pending); split("", shown)
+		next
+	}
 	/^# known failures: / || /^# interrupted/ { rest = rest cut($0) "\n" }
 	/^# (VERDICT|  (dead|hypervisor|known to|not tested|what to do|traps missed|when a))/ {
 		rest = rest $0 "\n"
 	}
 	/^[0-9]+ passed, / { total = $0 }
 	END {
+		for (i = 1; i <= nbad; i++)
+			failures = failures "\n  " paint("1;31", bad[i]) \
+				(said[bad[i]] == "" ? "" : "\n    " said[bad[i]]) more[bad[i]]
 		if (failures)
 			print "failures (names as for -t):" failures "\n"
 		row("execute", "execute", "aligned")
@@ -201,5 +188,5 @@ awk -v colour="$colour" -v width="$width" '
 			print (i == 1 ? "\n" : "") cut("  skipped: " skips[reasons[i]] ", " reasons[i])
 		printf "%s%s", rest ? "\n" : "", rest
 		if (total)
-			print paint(sum["fail"] ? "1;31" : 32, total)
-	}' "$log"
+			print paint(nbad ? "1;31" : 32, total)
+	}' "$log.results" "$log"

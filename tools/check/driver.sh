@@ -92,7 +92,7 @@ programs()
 {
 	rm -rf "$tmp/dir"
 	mkdir "$tmp/dir"
-	cp "$top/run_tests.sh" "$top/tools/screen.sh" "$tmp/dir"
+	cp "$top/run_tests.sh" "$top/tools/screen.sh" "$top/tools/results.sh" "$tmp/dir"
 	for spec; do
 		# shellcheck disable=SC2046 # words
 		make_program "${spec%%=*}" $(echo "${spec#*=}" | tr , ' ')
