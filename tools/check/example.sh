@@ -9,7 +9,8 @@ copy=$tmp/tree/tests
 
 build()
 {
-	mkdir "$tmp/tree" && ln -s "$top/tools" "$tmp/tree/tools" && cp -r "$top/tests" "$copy" && cp "$top/tools/example/negate_test.c" "$copy" &&
+	mkdir "$tmp/tree" && ln -s "$top/tools" "$tmp/tree/tools" &&
+		cp -r "$top/tests" "$copy" && cp "$top/tools/example/negate_test.c" "$copy" &&
 		rm -f "$copy"/*_64 "$copy"/*_32 "$copy"/*.o &&
 		echo 'TESTS_BOTHBITS := negate_test' >"$copy/programs" &&
 		sed -i -e '/^TESTS_BOTHBITS += /d' -e '/^# Built and installed/i\

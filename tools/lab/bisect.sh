@@ -38,28 +38,16 @@ done
 for tool in make gcc flex bison bc cpio qemu-system-x86_64; do
 	command -v $tool >/dev/null 2>&1 || stop "$tool is missing"
 done
-build=$lab/build/bisect
-mkdir -p "$build" || exit 128
+out=$lab/bisect
+mkdir -p "$out" || exit 128
 initrd=$("$here/initramfs.sh") || stop "no initramfs"
 
-kernel()
-{
-	make -C "$tree" O="$build" tinyconfig &&
-		(cd "$tree" && scripts/kconfig/merge_config.sh -m -O "$build" \
-			"$build/.config" "$here/small.config") &&
-		make -C "$tree" O="$build" olddefconfig &&
-		make -C "$tree" O="$build" -j "$jobs" bzImage
-}
-
-if ! kernel >"$build.log" 2>&1; then
-	say "does not build, see $build.log"
-	exit 125
-fi
+kernel=$(KSRC=$tree "$here/kernel.sh" -i) || exit 125
 eval "set -- $patterns"
-"$here/run.sh" --bisect --kernel "$build/arch/x86/boot/bzImage" --initrd "$initrd" \
-	--output "$lab/bisect" "$@" >"$build.out" 2>&1
+"$here/run.sh" --bisect --kernel "$kernel" --initrd "$initrd" --output "$out" "$@" \
+	>"$out.out" 2>&1
 code=$?
 # What was wrong, or why it is not known
-sed -n '/^# FAILED/,/^[0-9]/{/^#  /p}; /^run: /p' "$build.out"
-tail -n 1 "$build.out"
+sed -n '/^# FAILED/,/^[0-9]/{/^#  /p}; /^run: /p' "$out.out"
+tail -n 1 "$out.out"
 exit $code

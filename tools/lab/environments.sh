@@ -118,7 +118,7 @@ boot()
 	kernel=${kernel%% *}
 	smp=${smp# }
 	cpu=max,la57=off
-	image=$("$here/kernel.sh" -x "$kernel") || return
+	read -r image <"$results/$kernel.image"
 	mkdir -p "$results/$1"
 	begin=$(date +%s)
 	case $parameters in *LA57*) parameters='' cpu=max,la57=on ;; esac
@@ -153,7 +153,8 @@ row()
 for kernel in $(table | sed 's/^[^|]*| *//; s/ *|.*//' | sort -u); do
 	for name in $names; do
 		table | grep -q "^$name *| *$kernel " || continue
-		"$here/kernel.sh" -x "$kernel" >/dev/null || die "no kernel $kernel"
+		"$here/kernel.sh" -x "$kernel" >"$results/$kernel.image" ||
+			die "no kernel $kernel"
 		break
 	done
 done
@@ -162,16 +163,13 @@ passed=0 failed=0
 # shellcheck disable=SC2086 # words
 set -- $names
 while [ $# -gt 0 ]; do
-	pair=$1
-	boot "$1" &
-	children=$!
-	shift
-	if [ $# -gt 0 ]; then
-		pair="$pair $1"
+	pair='' children=
+	for _ in 1 2; do
+		[ $# -gt 0 ] || break
 		boot "$1" &
-		children="$children $!"
+		pair="$pair $1" children="$children $!"
 		shift
-	fi
+	done
 	wait
 	for name in $pair; do
 		if row "$name"; then

@@ -4,6 +4,7 @@
 # Build a small kernel for the lab, and print the path of its bzImage.
 #
 #	kernel.sh [-v VERSION] [-f|-c|-p|-x NAME]
+#	kernel.sh -i
 #
 #	-v VERSION   which Debian linux-source package: 6.12 (default), 6.1, 7.2, ...;
 #	             KSRC=DIR instead of one
@@ -11,6 +12,7 @@
 #	-c           with gcov counters in the files that coverage.sh looks at
 #	-p           with the patches of tools/fixes
 #	-x NAME      configured by config/NAME.config, too
+#	-i           what is in KSRC now, without a copy of it
 #
 # The source is unpacked and built below .cache/lab, once; after a change of the
 # faults, the patches or the configuration only what depends on it is built again.
@@ -20,19 +22,20 @@ me=kernel
 
 usage()
 {
-	echo "Usage: kernel.sh [-v VERSION] [-f|-c|-p|-x NAME]" >&2
+	echo "Usage: kernel.sh [-v VERSION] [-f|-c|-p|-x NAME] | -i" >&2
 	exit 2
 }
 
 version=6.12
 kind=plain
 extra=
-while getopts v:fcpx: opt; do
+while getopts v:fcpix: opt; do
 	case $opt in
 	v) version=$OPTARG ;;
 	f) kind=faults ;;
 	c) kind=gcov ;;
 	p) kind=fixed ;;
+	i) kind=in-place ;;
 	x)
 		kind=plain extra=$OPTARG
 		[ -r "$here/config/$extra.config" ] || die "no $here/config/$extra.config" ;;
@@ -52,6 +55,10 @@ else
 fi
 src=$lab/src/$name-$kind
 build=$lab/build/$name-${extra:-$kind}
+if [ $kind = in-place ]; then
+	[ -n "${KSRC-}" ] || usage
+	src=$(cd "$KSRC" && pwd) build=$lab/build/in-place
+fi
 mkdir -p "$lab/src" "$lab/build" || die "cannot write below $lab"
 
 # One at a time: others wait until it is built

@@ -27,9 +27,9 @@
 # Prints the output of the suite, or of COMMAND, at once.
 #
 # Exit code: that of the suite (0, 1, 4); 1 if the kernel died in the middle of
-# it, with the name of the last test, or has logged a warning of itself; 3 if it never came so far, which says
-# nothing about the tests (--bisect: 125); 2 for bad usage. No root, no network,
-# no disk image.
+# it, with the name of the last test, or has logged a warning of itself; 3 if it
+# never came so far, which says nothing about the tests (--bisect: 125); 2 for bad
+# usage. No root, no network, no disk image.
 me=run
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
