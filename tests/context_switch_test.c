@@ -524,6 +524,7 @@ static int access_until_stopped(const struct group_tracee *m, const int *stop)
 {
 	unsigned long step;
 
+	report_unexpected_sigtrap();
 	for (step = 0; !__atomic_load_n(stop, __ATOMIC_RELAXED); step++) {
 		group_access(m, step);
 		sched_yield();

@@ -631,6 +631,8 @@ int stressor_start(struct stressor *c, const struct stressor_kind *kind)
 	c->pid = fork();
 	if (c->pid < 0)
 		return -errno;
+	if (!c->pid)
+		report_unexpected_sigtrap();
 	while (!c->pid && !__atomic_load_n(c->stop, __ATOMIC_RELAXED)) {
 		kind->run(c);
 		__atomic_add_fetch(c->count, 1, __ATOMIC_RELAXED);

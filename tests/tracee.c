@@ -568,7 +568,10 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 			return &set[next];
 		}
 	}
-	if (pid > 0)
+	if (pid > 0 && WIFSIGNALED(s->status))
+		tracee_report(NULL, NULL, "unknown thread %d was killed by signal %d", pid,
+			      WTERMSIG(s->status));
+	else if (pid > 0)
 		tracee_report(NULL, NULL, "event %#x of unknown thread %d",
 			      s->status, pid);
 	else
