@@ -74,6 +74,8 @@ struct tracer {
 	unsigned long missed;
 	unsigned long unexpected;
 	unsigned long wrong;
+	unsigned long memory;	/* in KB */
+	unsigned long files;	/* that are open */
 	unsigned long long seed;
 	struct choice choice;
 	struct {
@@ -367,6 +369,21 @@ static int iterate(unsigned int nr, struct tracer *me)
 	return err;
 }
 
+/* What a leak would let grow, between two iterations */
+static void measure(struct tracer *me)
+{
+	FILE *statm = fopen("/proc/self/statm", "re");
+	unsigned long pages, files = 0;
+
+	if (statm && fscanf(statm, "%*u %lu", &pages) == 1)
+		me->memory = pages * (getpagesize() / 1024);
+	if (statm)
+		fclose(statm);
+	for (int fd = 0; fd < 1024; fd++)
+		files += fcntl(fd, F_GETFD) >= 0;
+	me->files = files;
+}
+
 static void trace(unsigned int nr)
 {
 	struct tracer *me = &tracers[nr];
@@ -392,6 +409,7 @@ static void trace(unsigned int nr)
 		if (__atomic_load_n(stop, __ATOMIC_RELAXED))
 			break;
 		err = iterate(nr, me);
+		measure(me);
 		if (err && err != 1)
 			_exit(1);
 		if (err && !opt.keep_going) {
@@ -415,6 +433,8 @@ static void add_up(struct tracer *sum)
 		sum->missed += tracers[i].missed;
 		sum->unexpected += tracers[i].unexpected;
 		sum->wrong += tracers[i].wrong;
+		sum->memory += tracers[i].memory;
+		sum->files += tracers[i].files;
 		for (j = 0; j < GROUP_MAX; j++)
 			sum->traps += tracers[i].t[j].traps;
 		for (j = 0; j < STRESSOR_KINDS; j++) {
@@ -488,8 +508,8 @@ static void status(const char *before, const char *after, double elapsed)
 		elapsed, sum.traps, sum.traps / elapsed);
 	fprintf(stderr, "%lu switches between armed threads, %lu migrations, ",
 		sum.switches, sum.moves);
-	fprintf(stderr, "%lu missed, %lu spurious, %lu wrong%s", sum.missed,
-		sum.unexpected, sum.wrong, after);
+	fprintf(stderr, "%lu missed, %lu spurious, %lu wrong, %lu KB, %lu files%s",
+		sum.missed, sum.unexpected, sum.wrong, sum.memory, sum.files, after);
 }
 
 static void stop_all(int sig)
