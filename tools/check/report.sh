@@ -39,6 +39,12 @@ sed 's/not ok/ok/' "$tmp/good" >"$tmp/better"
 sed 's/^/2026-11-29T01:02:03.456 /' "$tmp/good" >"$tmp/lava"
 sed 's/MISSED/<script>alert(1)<\/script><img src=x onerror=y>&"/; s/KVMKVMKVM/<b>/' \
 	"$tmp/good" >"$tmp/<i>hostile"
+cat >"$tmp/soak" <<'END'
+# soak: 4 tracers, up to 4 tracees each, seed 7
+# 10 s, 1000 traps verified, 100 traps/s, 9 switches between armed threads, 3 migrations, 0 missed, 0 spurious, 0 wrong, 500 KB, 20 files
+# 20 s, 3000 traps verified, 150 traps/s, 9 switches between armed threads, 3 migrations, 2 missed, 0 spurious, 0 wrong, 500 KB, 21 files
+# soak ended: 30 s, 6000 traps verified, 200 traps/s, 9 switches between armed threads, 3 migrations, 2 missed, 0 spurious, 0 wrong, 400 KB, 20 files, 12 iterations, seed 7
+END
 : >"$tmp/empty"
 head -c 100000 /dev/urandom >"$tmp/noise"
 
@@ -113,6 +119,13 @@ of_nothing()
 check "a run with a failure" of_good
 check "three logs, one of them cut off" of_several
 check "markup in a log, and in its name" hostile
+of_soak()
+{
+	page 0 soak && well_formed && says 'verified per second in 30 s: from 200 to 300' \
+		'memory of the tracers in KB over time: from 400 to 500, at the end 400' '<td>6000'
+}
+
+check "a soak over time" of_soak
 check "an empty log" of_nothing empty
 check "noise" of_nothing noise
 check "no such log" page 2 no_such_log
