@@ -17,7 +17,7 @@ mark=$(printf '\036')
 usage()
 {
 	cat <<-END
-	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]
+	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS] [--times]
 	  or:  $me --emulated [OPTION]...
 	  or:  $me --bisect [-t PATTERN]...
 	  or:  $me --junit FILE [OPTION]...
@@ -46,6 +46,8 @@ usage()
 	  -o, --override-timeout SECONDS
 	                             limit for each program, 0 for none
 	                             (default: 300)
+	  --times                    say at the end where the time went: all programs, and
+	                             the tests that took longest
 
 	  --emulated                 run in an emulator instead, where breakpoints fire
 
@@ -130,6 +132,7 @@ known_files=
 limit=
 only_verdict=
 only_clean_up=
+times=
 soak=
 soak_options=
 while [ $# -gt 0 ]; do
@@ -215,6 +218,8 @@ while [ $# -gt 0 ]; do
 		export HW_BREAKPOINT_NO_SYSTEM_CHANGES=1 ;;
 	--clean-up)
 		only_clean_up=1 ;;
+	--times)
+		times=1 ;;
 	--keep-going | --choices)
 		soak_options="$soak_options $opt" ;;
 	*)
@@ -783,6 +788,8 @@ report()
 			# shellcheck disable=SC2086 # to strip it of blanks
 			set -- $running
 			running=$1
+			[ -z "$times" ] || now
+			started=$now
 			first=
 			recognised=
 			broken= ;;
@@ -953,6 +960,10 @@ one_result()
 	recognised=
 	broken=
 	result $state "$prog:$name" "$detail"
+	[ -n "$times" ] || return 0
+	now
+	echo "test $((now - started)) $prog:$name" >>"$tmp/times"
+	started=$now
 }
 
 # Runs the program in a new session; arguments: time limit, scratch
@@ -1040,6 +1051,7 @@ run_program()
 	now
 	now=$((now - begin))
 	printf '# time: %s %d.%02d s\n' "$prog" $((now / 100)) $((now % 100))
+	[ -z "$times" ] || echo "program $now $prog" >>"$tmp/times"
 	[ "$verdict" = ok ]
 }
 
@@ -1130,6 +1142,9 @@ awk -F '\t' '
 		if ("fail" in text)
 			print "# FAILED (names as for -t):" text["fail"]
 	}' "$tmp/results"
+[ -z "$times" ] || sort -k 1,1 -k 2,2nr "$tmp/times" | awk '
+	$1 != kind { print "# seconds by " (kind = $1) ":" }
+	$1 == "program" || ++tests <= 40 { printf "#   %6.2f  %s\n", $2 / 100, $3 }'
 verdict "$tmp/environment"
 dead=$?
 awk -F '\t' -v dead=$dead '

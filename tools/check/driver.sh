@@ -345,7 +345,14 @@ bad_usage()
 			return 1
 		fi
 	done
-	run 0 --help && prints "Usage: run_tests.sh [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS]"
+	run 0 --help && prints "Usage: run_tests.sh [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS] [--times]"
+}
+
+says_where_time_goes()
+{
+	programs a=f.pass,f.fail b=f.pass && run 1 --times &&
+		prints "# seconds by program:" && prints "# seconds by test:" &&
+		[ "$(grep -cE '^#   +[0-9]\.[0-9][0-9]  (a|b|a:f.pass|a:f.fail|b:f.pass)$' "$tmp/stdout")" -eq 5 ]
 }
 
 times_out()
@@ -513,6 +520,7 @@ for sh in sh bash "busybox ash"; do
 	else
 		skip "$sh: on a terminal" "no script here"
 	fi
+	check "$sh: times" says_where_time_goes
 	check "$sh: time limit" times_out
 	check "$sh: processes left behind" left_behind
 	check "$sh: terminated" as_it_comes
