@@ -119,7 +119,8 @@ fi
 [ -r "$known" ] || inconclusive "cannot read $known"
 mkdir -p "$output" || inconclusive "cannot write to $output"
 
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/hwbp-lab.XXXXXX") || exit 1
+# Removed by the next start of run_tests.sh if we cannot
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") && echo $$ >"$tmp/owner" || exit 1
 pid=
 # shellcheck disable=SC2317
 cleanup()
@@ -150,11 +151,16 @@ cat "$initrd" "$tmp/cmd.gz" >"$tmp/initrd" || inconclusive "cannot write below $
 # space is where it is on most hardware
 parameters="console=ttyS0 panic=-1 quiet reboot=t la57=off tsc_early_khz=2400000 tsc=reliable $append"
 
+dies_with_us=
+! command -v setpriv >/dev/null 2>&1 || dies_with_us="setpriv --pdeathsig KILL"
+
 # The machine, under a watchdog, and killed with this script; what comes from its second line
 # while it is there goes to the file ktap, and all but what init says to our caller
 watched()
 {
-	(exec timeout -k 5 "$timeout" "$@" </dev/null >"$log" 2>&1) 9>"$tmp/line" &
+	# shellcheck disable=SC2086 # words
+	(exec $dies_with_us timeout -k 5 "$timeout" $dies_with_us "$@" \
+		</dev/null >"$log" 2>&1) 9>"$tmp/line" &
 	pid=$!
 	while IFS= read -r line || [ -n "$line" ]; do
 		printf '%s\n' "$line" >&3
