@@ -1,0 +1,89 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Is it green every time? Run an installed suite again and again, half of the runs
+# beside random load, on one CPU or all, some at the lowest priority.
+#
+#	repeat.sh DIR SECONDS SEED [OPTION]...
+#
+# DIR is what "make install" made, the options are those of its run_tests.sh. Starts no
+# run after SECONDS, but at least one. Prints a line for each run:
+#	run: green|RED SECONDS s, N passed, N failed, N skipped: CPUs LIST, nice N, N busy
+# after the whole output of one that was not green. Exit status: 1 if there was one.
+# Needs no more than busybox: tools/lab/repeat.sh runs it in machines that have no more.
+
+dir=$1 seconds=$2 seed=$3
+shift 3
+log=$(mktemp "${TMPDIR:-/tmp}/hwbp-repeat.XXXXXX") || exit 1
+
+# random N: to $random, less than N; a linear congruential generator's upper bits
+random()
+{
+	seed=$(((seed * 1103515245 + 12345) % 2147483648))
+	random=$((seed / 65536 % $1))
+}
+
+# load COMMAND: again and again in the background, until no_load
+loads=
+load()
+{
+	: >"$log.load"
+	while [ -e "$log.load" ] && kill -0 $$ 2>/dev/null; do
+		eval "$1"
+	done &
+	loads="$loads $!"
+	renice -n "$load_priority" -p $! >/dev/null 2>&1
+}
+
+no_load()
+{
+	rm -f "$log.load"
+	# shellcheck disable=SC2086 # words
+	[ -z "$loads" ] || wait $loads
+	loads=
+}
+trap 'no_load; rm -f "$log" "$log.fill"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' HUP TERM
+
+uptime()
+{
+	cut -d. -f1 /proc/uptime
+}
+
+cpus=$(sed -n 's/^Cpus_allowed_list:[[:blank:]]*//p' /proc/self/status)
+status=0
+begin=$(uptime)
+while :; do
+	busy=0 memory='' priority=0 load_priority=0 allowed=$cpus
+	random 2
+	if [ "$random" -eq 0 ]; then
+		random 6
+		case $random in
+		0) priority=19 load_priority=10 ;;
+		1 | 2) allowed=${cpus%%[-,]*} ;;
+		esac
+		random 3
+		busy=$random
+		random 3
+		[ "$random" -gt 0 ] || memory=', memory pressure'
+	fi
+	for _ in $(seq "$busy"); do
+		load :
+	done
+	[ -z "$memory" ] || load "dd if=/dev/zero of='$log.fill' bs=1048576 count=100 2>/dev/null"
+	started=$(uptime)
+	# busybox may have no nice
+	if (renice -n "$priority" -p "$(sh -c 'echo $PPID')" >/dev/null 2>&1
+		exec taskset -c "$allowed" sh "$dir/run_tests.sh" "$@") >"$log" 2>&1; then
+		verdict=green
+	else
+		verdict=RED
+		status=1
+		cat "$log"
+	fi
+	no_load
+	now=$(uptime)
+	echo "run: $verdict $((now - started)) s, $(tail -n 1 "$log"): CPUs $allowed, nice $priority, $busy busy$memory"
+	[ $((now - begin)) -lt "$seconds" ] || exit $status
+done
