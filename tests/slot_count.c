@@ -16,13 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "slot_count.h"
 #include "tracee.h"
 
-/* Tries, a millisecond apart, while others hold slots */
-#define MAX_TRIES	1000
+/* Tries of a round, at least a millisecond apart, while others hold slots */
+#define MIN_TRIES	250
+#define ROUND_SECONDS	1
+
+/*
+ * How often that is tried until slots count as leaked: a thread that was detached from a
+ * debugger, or has lost it, may have breakpoints and be traced by nobody.  Once a leak
+ * was found, others are likely to be leaks, too.
+ */
+#define FIRST_ROUNDS	8
+#define LATER_ROUNDS	2
 
 /* An address that no program is likely to use */
 #define UNLIKELY	0x2a5a5000UL
@@ -138,21 +148,40 @@ static bool others_may_have_slots(void)
 	return may;
 }
 
+static long seconds_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
 static int wait_until_free(const int *cpus, int n)
 {
-	int fd[DR_SLOTS], i, j, tries, err = 0;
+	long end = seconds_now() + ROUND_SECONDS;
+	int fd[DR_SLOTS], i, j, tries = 0, err = 0;
 
 	for (i = 0; i < n && !err; i++) {
-		for (tries = 0; ; tries++) {
+		for (;;) {
 			err = cpu_slots_take(cpus[i], fd, DR_SLOTS);
-			for (j = 0; j < DR_SLOTS && !err; j++)
-				close(fd[j]);
-			if (err != -ENOSPC || tries >= MAX_TRIES)
+			if (err != -ENOSPC)
+				break;
+			if (++tries >= MIN_TRIES && seconds_now() > end)
 				break;
 			poll(NULL, 0, 1);
 		}
+		for (j = 0; j < DR_SLOTS && !err; j++)
+			close(fd[j]);
 	}
 	return err;
+}
+
+/* Whether a test of this program has found a leak; shared by all of them */
+static bool *leak_found;
+
+static void __attribute__((constructor)) init_leak_found(void)
+{
+	leak_found = shared_alloc(sizeof(*leak_found));
 }
 
 /**
@@ -169,13 +198,15 @@ static int wait_until_free(const int *cpus, int n)
  */
 int all_slots_free(const int *cpus, int n)
 {
-	int err = wait_until_free(cpus, n);
+	int err, rounds = *leak_found ? LATER_ROUNDS : FIRST_ROUNDS;
 
-	if (err != -ENOSPC)
-		return err;
-	if (others_may_have_slots())
-		return -EBUSY;
-	/* They may have been released in the meantime */
-	err = wait_until_free(cpus, n);
-	return err == -ENOSPC && others_may_have_slots() ? -EBUSY : err;
+	while (rounds--) {
+		err = wait_until_free(cpus, n);
+		if (err != -ENOSPC)
+			return err;
+		if (others_may_have_slots())
+			return -EBUSY;
+	}
+	*leak_found = true;
+	return -ENOSPC;
 }
