@@ -362,6 +362,8 @@ TEST_F(migration, by_third_process_while_stopped)
 		move_on_request(ask[0], reply[1], self->cpus, self->ncpus);
 		_exit(0);
 	}
+	/* Its death must end the read() */
+	close(reply[1]);
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, tracee_cont(&self->t[i])) {
 			TH_LOG("tracee %d", i);

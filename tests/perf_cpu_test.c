@@ -296,11 +296,15 @@ TEST_F(slots_free_after, refusal)
 
 static void open_four(void *arg)
 {
-	int i, cpu = arg ? *(int *)arg : -1;
+	int i, fd, cpu = arg ? *(int *)arg : -1;
 
-	for (i = 0; i < DR_SLOTS; i++)
-		if (open_word(i, 0, i % 2 ? -1 : cpu) < 0)
+	for (i = 0; i < DR_SLOTS; i++) {
+		fd = open_word(i, 0, i % 2 ? -1 : cpu);
+		if (fd < 0) {
+			test_err("event %d: %s", i, strerror(-fd));
 			_exit(1);
+		}
+	}
 }
 
 /* Closed only by the exit */
@@ -332,11 +336,16 @@ TEST_F(slots_free_after, sigkill)
 	int p[2], i;
 	char c;
 
-	ASSERT_EQ(0, pipe(p));
 	for (i = 0; i < 30; i++) {
+		ASSERT_EQ(0, pipe(p));
 		ASSERT_EQ(0, child_start(&child, store_forever, &p[1]));
+		/* The child has the only one: its death ends the read() */
+		close(p[1]);
 		ASSERT_EQ(1, write(child.go, "", 1));
-		ASSERT_EQ(1, read(p[0], &c, 1));
+		ASSERT_EQ(1, read(p[0], &c, 1)) {
+			TH_LOG("the child could not open its events");
+		}
+		close(p[0]);
 		ASSERT_EQ(0, kill(child.pid, SIGKILL));
 		ASSERT_EQ(SIGKILL, reap(child.pid));
 		close(child.go);
