@@ -42,7 +42,8 @@ no_load()
 	[ -z "$loads" ] || wait $loads
 	loads=
 }
-trap 'no_load; rm -f "$log" "$log.fill"' EXIT
+run=
+trap '[ -z "$run" ] || kill $run 2>/dev/null; no_load; rm -f "$log" "$log.fill"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
@@ -73,15 +74,18 @@ while :; do
 	done
 	[ -z "$memory" ] || load "dd if=/dev/zero of='$log.fill' bs=1048576 count=100 2>/dev/null"
 	started=$(uptime)
-	# busybox may have no nice
-	if (renice -n "$priority" -p "$(sh -c 'echo $PPID')" >/dev/null 2>&1
-		exec taskset -c "$allowed" sh "$dir/run_tests.sh" "$@") >"$log" 2>&1; then
+	# busybox may have no nice. In the background: a trap does not wait for it.
+	(renice -n "$priority" -p "$(sh -c 'echo $PPID')" >/dev/null 2>&1
+		exec taskset -c "$allowed" sh "$dir/run_tests.sh" "$@") >"$log" 2>&1 &
+	run=$!
+	if wait $run; then
 		verdict=green
 	else
 		verdict=RED
 		status=1
 		cat "$log"
 	fi
+	run=
 	no_load
 	now=$(uptime)
 	echo "run: $verdict $((now - started)) s, $(tail -n 1 "$log"): CPUs $allowed, nice $priority, $busy busy$memory"
