@@ -42,8 +42,11 @@ sed 's/MISSED/<script>alert(1)<\/script><img src=x onerror=y>&"/; s/KVMKVMKVM/<b
 cat >"$tmp/soak" <<'END'
 # soak: 4 tracers, up to 4 tracees each, seed 7
 # 10 s, 1000 traps verified, 100 traps/s, 9 switches between armed threads, 3 migrations, 0 missed, 0 spurious, 0 wrong, 500 KB, 20 files
+# MISSED trap: expected SIGTRAP code 4, slots 0x1
+#   seen: access 7
 # 20 s, 3000 traps verified, 150 traps/s, 9 switches between armed threads, 3 migrations, 2 missed, 0 spurious, 0 wrong, 500 KB, 21 files
 # soak ended: 30 s, 6000 traps verified, 200 traps/s, 9 switches between armed threads, 3 migrations, 2 missed, 0 spurious, 0 wrong, 400 KB, 20 files, 12 iterations, seed 7
+not ok 1 soak
 END
 : >"$tmp/empty"
 head -c 100000 /dev/urandom >"$tmp/noise"
@@ -122,7 +125,8 @@ check "markup in a log, and in its name" hostile
 of_soak()
 {
 	page 0 soak && well_formed && says 'verified per second in 30 s: from 200 to 300' \
-		'memory of the tracers in KB over time: from 400 to 500, at the end 400' '<td>6000'
+		'memory of the tracers in KB over time: from 400 to 500, at the end 400' '<td>6000' \
+		'Memory of the tracers in KB' 'MISSED trap: expected'
 }
 
 check "a soak over time" of_soak
