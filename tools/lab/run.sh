@@ -119,8 +119,7 @@ fi
 [ -r "$known" ] || inconclusive "cannot read $known"
 mkdir -p "$output" || inconclusive "cannot write to $output"
 
-# Removed by the next start of run_tests.sh if we cannot
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") && echo $$ >"$tmp/owner" || exit 1
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") || exit 1
 pid=
 # shellcheck disable=SC2317
 cleanup()
@@ -133,8 +132,10 @@ trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 trap 'exit 141' PIPE
 
-# The machine's command and the list are in a second archive after the first
-if ! { mkdir -p "$tmp/root/suite" && { [ -z "$add" ] || cp -r "$add/." "$tmp/root"; } &&
+# The machine's command and the list are in a second archive after the first. The next
+# start of run_tests.sh removes all of it if we cannot.
+if ! { echo $$ >"$tmp/owner" && mkdir -p "$tmp/root/suite" &&
+	{ [ -z "$add" ] || cp -r "$add/." "$tmp/root"; } &&
 	cp "$known" "$tmp/root/suite/lab.txt"; }; then
 	inconclusive "cannot write below $tmp"
 fi
