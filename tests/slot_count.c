@@ -22,17 +22,19 @@
 #include "slot_count.h"
 #include "tracee.h"
 
-/* Tries of a round, at least a millisecond apart, while others hold slots */
-#define MIN_TRIES	250
-#define ROUND_SECONDS	1
+/* Tries while others hold slots for a moment: at least so many, and for so long */
+#define MIN_TRIES	100
+#define MOMENT		1	/* s */
+#define MOMENT_PAUSE	1	/* ms */
 
 /*
- * How often that is tried until slots count as leaked: a thread that was detached from a
- * debugger, or has lost it, may have breakpoints and be traced by nobody.  Once a leak
- * was found, others are likely to be leaks, too.
+ * And until slots count as leaked: a thread that was detached from a debugger, or has
+ * lost it, may have breakpoints and be traced by nobody.  Once a leak was found, others
+ * are likely to be leaks, too.
  */
-#define FIRST_ROUNDS	8
-#define LATER_ROUNDS	2
+#define PATIENCE	7	/* s */
+#define LATER_PATIENCE	1	/* s */
+#define PATIENCE_PAUSE	10	/* ms: without using up the CPU time of the test */
 
 /* An address that no program is likely to use */
 #define UNLIKELY	0x2a5a5000UL
@@ -156,9 +158,9 @@ static long seconds_now(void)
 	return ts.tv_sec;
 }
 
-static int wait_until_free(const int *cpus, int n)
+static int wait_until_free(const int *cpus, int n, int seconds, int pause_ms)
 {
-	long end = seconds_now() + ROUND_SECONDS;
+	long end = seconds_now() + seconds;
 	int fd[DR_SLOTS], i, j, tries = 0, err = 0;
 
 	for (i = 0; i < n && !err; i++) {
@@ -168,7 +170,7 @@ static int wait_until_free(const int *cpus, int n)
 				break;
 			if (++tries >= MIN_TRIES && seconds_now() > end)
 				break;
-			poll(NULL, 0, 1);
+			poll(NULL, 0, pause_ms);
 		}
 		for (j = 0; j < DR_SLOTS && !err; j++)
 			close(fd[j]);
@@ -198,15 +200,18 @@ static void __attribute__((constructor)) init_leak_found(void)
  */
 int all_slots_free(const int *cpus, int n)
 {
-	int err, rounds = *leak_found ? LATER_ROUNDS : FIRST_ROUNDS;
+	int err = wait_until_free(cpus, n, MOMENT, MOMENT_PAUSE);
 
-	while (rounds--) {
-		err = wait_until_free(cpus, n);
-		if (err != -ENOSPC)
-			return err;
-		if (others_may_have_slots())
-			return -EBUSY;
-	}
+	if (err != -ENOSPC)
+		return err;
+	if (others_may_have_slots())
+		return -EBUSY;
+	err = wait_until_free(cpus, n, *leak_found ? LATER_PATIENCE : PATIENCE,
+			      PATIENCE_PAUSE);
+	if (err != -ENOSPC)
+		return err;
+	if (others_may_have_slots())
+		return -EBUSY;
 	*leak_found = true;
-	return -ENOSPC;
+	return err;
 }
