@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "environment.h"
@@ -204,16 +203,14 @@ static void append_access(struct report *r, struct tracee *t, const char *what,
 /* The last events: how long ago, and on which CPU if the tracee records it */
 static void append_events(struct report *r, struct tracee *t)
 {
+	unsigned long long now = monotonic_ns();
 	unsigned long i = 0;
-	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (t->events > tracee_events_shown)
 		i = t->events - tracee_events_shown;
 	for (; i < t->events; i++) {
 		unsigned int e = i % TRACEE_EVENTS;
-		long long ns = now.tv_sec * 1000000000ULL + now.tv_nsec -
-			       t->log[e].time;
+		long long ns = now - t->log[e].time;
 
 		append(r, "#   event %lu, %lld us ago", i, ns / 1000);
 		if (t->log[e].cpu >= 0)

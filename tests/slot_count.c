@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "slot_count.h"
@@ -152,10 +151,7 @@ static bool others_may_have_slots(void)
 
 static long seconds_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	return monotonic_ns() / 1000000000;
 }
 
 static int wait_until_free(const int *cpus, int n, int seconds, int pause_ms)

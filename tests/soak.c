@@ -112,10 +112,7 @@ static unsigned long long random_below(unsigned long long *state, unsigned long 
 
 static double now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
+	return monotonic_ns() / 1e9;
 }
 
 /* The steal time, from /proc/stat: time that the hypervisor gave to others */

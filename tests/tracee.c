@@ -59,6 +59,19 @@ void *shared_alloc(size_t size)
 	return p;
 }
 
+/**
+ * monotonic_ns() - read the clock
+ *
+ * Return: ns of CLOCK_MONOTONIC.
+ */
+unsigned long long monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
 /*
  * Milliseconds that all tests of a program together wait for slots: where slots
  * are never released, the remaining tests must not take hours.
@@ -465,9 +478,8 @@ int tracee_cont(struct tracee *t)
 static void read_event(struct tracee *t, struct stop *s)
 {
 	unsigned int i = t->events++ % TRACEE_EVENTS;
-	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	t->log[i].time = monotonic_ns();
 	memset(&s->info, 0, sizeof(s->info));
 	s->ip = 0;
 	s->dr6 = 0;
@@ -479,7 +491,6 @@ static void read_event(struct tracee *t, struct stop *s)
 	} else {
 		t->tid = -t->tid;
 	}
-	t->log[i].time = now.tv_sec * 1000000000ULL + now.tv_nsec;
 	t->log[i].cpu = t->cpu ? *t->cpu : -1;
 	t->log[i].status = s->status;
 	t->log[i].ip = s->ip;

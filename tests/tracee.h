@@ -155,6 +155,7 @@ extern void (*tracee_on_dead_type)(void);
 extern bool tracee_retries_enospc;
 
 void *shared_alloc(size_t size);
+unsigned long long monotonic_ns(void);
 void reset_slot_retries(void);
 bool retry_on_enospc(int err);
 int pin_to_cpu(pid_t tid, int cpu);

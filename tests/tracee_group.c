@@ -10,7 +10,6 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tracee_group.h"
@@ -68,13 +67,11 @@ pid_t group_switched_from(pid_t tid, int cpu)
 static void note_switch(struct group_area *own, pid_t tid, int cpu)
 {
 	pid_t switched_from = group_switched_from(tid, cpu);
-	struct timespec now;
 
 	if (!switched_from)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	own->switched_at = monotonic_ns();
 	own->switches++;
-	own->switched_at = now.tv_sec * 1000000000ULL + now.tv_nsec;
 	own->switched_from = switched_from;
 }
 
