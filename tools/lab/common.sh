@@ -19,6 +19,15 @@ die()
 	exit 1
 }
 
+# stoppable COMMAND...: run it; a signal to this shell ends it, too
+stoppable()
+{
+	"$@" &
+	child=$!
+	trap 'kill $child; exit 143' INT TERM
+	wait $child
+}
+
 # need TOOL PACKAGE [TOOL PACKAGE]...
 need()
 {

@@ -122,12 +122,9 @@ boot()
 	mkdir -p "$results/$1"
 	begin=$(date +%s)
 	case $parameters in *LA57*) parameters='' cpu=max,la57=on ;; esac
-	"$here/run.sh" --cpu "$cpu" --kernel "$image" --initrd "$initrd" --add "$results/add" \
+	stoppable "$here/run.sh" --cpu "$cpu" --kernel "$image" --initrd "$initrd" --add "$results/add" \
 		--smp "${smp% }" --append "$parameters" --output "$results/$1" --timeout 1800 -- \
-		"$(expand "$command")" >"$results/$1.out" 2>&1 &
-	machine=$!
-	trap 'kill $machine; exit 143' INT TERM
-	wait $machine
+		"$(expand "$command")" >"$results/$1.out" 2>&1
 	echo $? >"$results/$1.status"
 	echo $(($(date +%s) - begin)) >"$results/$1.seconds"
 }

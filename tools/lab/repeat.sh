@@ -53,13 +53,11 @@ boot()
 {
 	name=$1-$2-$3
 	image=$("$here/kernel.sh" -v "$1") || exit 1
-	"$here/run.sh" --kernel "$image" --initrd "$results/initramfs.gz" --add "$results/add" \
-		--smp "$2" --output "$results/$name" --timeout $((minutes * 60 + 7200)) -- \
+	stoppable "$here/run.sh" --kernel "$image" --initrd "$results/initramfs.gz" \
+		--add "$results/add" --smp "$2" --output "$results/$name" \
+		--timeout $((minutes * 60 + 7200)) -- \
 		"sh /repeat.sh /suite $((minutes * 60)) $3 -o 3600 -k lab.txt" \
-		>"$results/$name.out" 2>&1 &
-	machine=$!
-	trap 'kill $machine; exit 143' INT TERM
-	wait $machine
+		>"$results/$name.out" 2>&1
 	status=$?
 	awk -v kernel="$1" -v cpus="$2" -v status=$status '
 		/^run: / {
