@@ -114,6 +114,13 @@ hostile()
 	page 0 "<i>hostile" && well_formed && says '&lt;script&gt;' '&lt;i&gt;hostile'
 }
 
+of_soak()
+{
+	page 0 soak && well_formed && says 'verified per second in 30 s: from 200 to 300' \
+		'memory of the tracers in KB over time: from 400 to 500, at the end 400' '<td>6000' \
+		'Memory of the tracers in KB' 'MISSED trap: expected'
+}
+
 of_nothing()
 {
 	page 3 "$1" && well_formed && says 'not complete'
@@ -122,13 +129,6 @@ of_nothing()
 check "a run with a failure" of_good
 check "three logs, one of them cut off" of_several
 check "markup in a log, and in its name" hostile
-of_soak()
-{
-	page 0 soak && well_formed && says 'verified per second in 30 s: from 200 to 300' \
-		'memory of the tracers in KB over time: from 400 to 500, at the end 400' '<td>6000' \
-		'Memory of the tracers in KB' 'MISSED trap: expected'
-}
-
 check "a soak over time" of_soak
 check "an empty log" of_nothing empty
 check "noise" of_nothing noise
