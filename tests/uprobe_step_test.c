@@ -83,10 +83,25 @@ static int step_probed(struct tracee *t, int request, const char *next,
 
 #define LATE		"a step over an instruction with a uprobe ends late if SIGTRAP is blocked"
 
-static void steps_over_probe(struct __test_metadata *_metadata, struct tracee *t,
-			     const struct probe *probe, int request)
+/* No step, and a breakpoint at the next instruction */
+static void runs_over_probe(struct __test_metadata *_metadata, struct tracee *t,
+			    const struct probe *probe)
 {
-	bool misreported = false;
+	unsigned int i;
+
+	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, probe->next));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 2, probe->next, 1));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
+	ASSERT_EQ(0, tracee_disarm(t, 1));
+}
+
+/* From the breakpoint at the instruction, in every other run without it */
+static void steps_over_probe(struct __test_metadata *_metadata, struct tracee *t,
+			     const struct probe *probe, int request,
+			     bool *misreported)
+{
 	unsigned int i;
 
 	for (i = 0; i < 4; i++) {
@@ -94,51 +109,77 @@ static void steps_over_probe(struct __test_metadata *_metadata, struct tracee *t
 		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->at, 1));
 		if (i % 2)
 			ASSERT_EQ(0, tracee_disarm(t, 0));
-		ASSERT_EQ(0, step_probed(t, request, probe->next, &misreported));
-		if (misreported)
-			KNOWN_ISSUE(return, MISREPORTED);
+		ASSERT_EQ(0, step_probed(t, request, probe->next, misreported));
 		ASSERT_EQ(0, expect_step(t, probe->next + 1, 1));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
 }
 
-TEST_F(uprobe_step, single_step)
+/* By the program's own TF, which is still there afterwards */
+static void own_tf_over_probe(struct __test_metadata *_metadata, struct tracee *t,
+			      const struct probe *probe, bool *misreported)
 {
-	steps_over_probe(_metadata, &self->t, &variant->probe, PTRACE_SINGLESTEP);
+	struct trap trap = { .ip = probe->next + 1, .step = true, .progress = 1 };
+	unsigned int i;
+
+	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, probe->at));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->at, 1));
+		ASSERT_EQ(0, set_trap_flag(t, true));
+		ASSERT_EQ(0, step_probed(t, PTRACE_CONT, probe->next, misreported));
+		ASSERT_EQ(TF, trap_flag(t));
+		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
+		ASSERT_EQ(TF, trap_flag(t));
+		ASSERT_EQ(0, set_trap_flag(t, false));
+		ASSERT_EQ(0, tracee_expect_sync(t, 2));
+	}
 }
 
-/*
- * A block ends after the instruction, a branch or not: arch_uprobe_pre_xol() switches
- * block-stepping off for it, and "we can get an extra SIGTRAP" (arch_uprobe_post_xol()).
- */
-TEST_F(uprobe_step, block_step)
+/* With SIGTRAP blocked: a step is reported all the same (force_sig_fault()) */
+static void blocked_step_over_probe(struct __test_metadata *_metadata, struct tracee *t,
+				    const struct probe *probe, bool *late)
 {
-	steps_over_probe(_metadata, &self->t, &variant->probe, PTRACE_SINGLEBLOCK);
-}
-
-/* SIGTRAP is blocked: a step is reported all the same (force_sig_fault()) */
-TEST_F(uprobe_step, sigtrap_blocked)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .ip = next, .step = true, .progress = 1 };
+	struct trap trap = { .ip = probe->next, .step = true, .progress = 1 };
 	unsigned long long blocked = 1ULL << (SIGTRAP - 1);
-	struct tracee *t = &self->t;
 	unsigned int i;
 	struct stop s;
 
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
+	for (i = 0; i < 4 && !*late; i++) {
+		ASSERT_EQ(0, tracee_expect_hit(t, 1, probe->at, 1));
 		ASSERT_EQ(0, ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(blocked),
 				    &blocked));
 		ASSERT_EQ(0, tracee_resume(t, PTRACE_SINGLESTEP, 0));
 		ASSERT_EQ(0, tracee_wait(t, &s));
-		if (s.ip == (unsigned long)next + 1 && s.info.si_code == SI_USER &&
-		    s.dr6 == dr6_encode(0, true))
-			KNOWN_ISSUE(return, LATE);
-		ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
+		*late = s.ip == (unsigned long)probe->next + 1 &&
+			s.info.si_code == SI_USER && s.dr6 == dr6_encode(0, true);
+		if (!*late)
+			ASSERT_EQ(0, tracee_check_trap(t, &s, &trap));
 		ASSERT_EQ(0, tracee_expect_sync(t, 2));
 	}
+}
+
+/*
+ * At once, by single steps, by blocks, by its own TF.  A block ends after the instruction, a
+ * branch or not: arch_uprobe_pre_xol() switches block-stepping off for it, and "we can
+ * get an extra SIGTRAP" (arch_uprobe_post_xol()).  All in one test, since each end of a
+ * uprobe waits for RCU: some 85 ms.
+ */
+TEST_F(uprobe_step, every_way_over_it)
+{
+	const struct probe *probe = &variant->probe;
+	bool misreported = false, late = false;
+	struct tracee *t = &self->t;
+
+	runs_over_probe(_metadata, t, probe);
+	ASSERT_EQ(4, perf_count(self->fd));
+	steps_over_probe(_metadata, t, probe, PTRACE_SINGLESTEP, &misreported);
+	steps_over_probe(_metadata, t, probe, PTRACE_SINGLEBLOCK, &misreported);
+	own_tf_over_probe(_metadata, t, probe, &misreported);
+	blocked_step_over_probe(_metadata, t, probe, &late);
+	if (late)
+		KNOWN_ISSUE(return, LATE);
+	if (misreported)
+		KNOWN_ISSUE(return, MISREPORTED);
 }
 
 /* The step is reported first, then the breakpoint */
@@ -161,45 +202,6 @@ TEST_F(uprobe_step, single_step_onto_breakpoint)
 	}
 	if (misreported)
 		KNOWN_ISSUE(return, MISREPORTED);
-}
-
-/* The program's own TF, which is still there afterwards */
-TEST_F(uprobe_step, own_tf)
-{
-	const char *at = variant->probe.at, *next = variant->probe.next;
-	struct trap trap = { .ip = next + 1, .step = true, .progress = 1 };
-	struct tracee *t = &self->t;
-	bool misreported = false;
-	unsigned int i;
-
-	ASSERT_EQ(0, tracee_arm(t, 0, BP_EXECUTE, 1, at));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 1, at, 1));
-		ASSERT_EQ(0, set_trap_flag(t, true));
-		ASSERT_EQ(0, step_probed(t, PTRACE_CONT, next, &misreported));
-		ASSERT_EQ(TF, trap_flag(t));
-		ASSERT_EQ(0, tracee_expect_trap(t, &trap));
-		ASSERT_EQ(TF, trap_flag(t));
-		ASSERT_EQ(0, set_trap_flag(t, false));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-	if (misreported)
-		KNOWN_ISSUE(return, MISREPORTED);
-}
-
-/* The same without a step */
-TEST_F(uprobe_step, breakpoint_after)
-{
-	const char *next = variant->probe.next;
-	struct tracee *t = &self->t;
-	unsigned int i;
-
-	ASSERT_EQ(0, tracee_arm(t, 1, BP_EXECUTE, 1, next));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, tracee_expect_hit(t, 2, next, 1));
-		ASSERT_EQ(0, tracee_expect_sync(t, 2));
-	}
-	ASSERT_EQ(4, perf_count(self->fd));
 }
 
 /*
