@@ -18,7 +18,7 @@
 #include "harness.h"
 
 /* Number of traps of a run, for any numbers of tracers and tracees */
-#define TOTAL_TRAPS	320
+#define TOTAL_TRAPS	160
 
 enum spread { ONE_CPU, SPREAD, ROAMING };
 
@@ -143,7 +143,7 @@ TEST_F(concurrent, sixteen_tracers)
 {
 	RUN(16, 1);
 	RUN(16, 4);
-	RUN(16, 16);
+	RUN(16, 8);
 }
 
 /*
@@ -209,7 +209,7 @@ TEST_F(handover, at_every_access)
 
 	for (i = 0; i < n; i++) {
 		self->m[i] = (struct group_tracee){
-			.area = self->area, .nr = i, .of = n, .rounds = iterations(240 / n),
+			.area = self->area, .nr = i, .of = n, .rounds = iterations(120 / n),
 			.armed = !variant->others_unarmed || i % 2 == 0,
 			.pace = variant->pace };
 		skip_if_refused(_metadata, group_start(&self->t[i], &self->m[i],
@@ -228,6 +228,8 @@ TEST_F(handover, at_every_access)
 }
 
 /* A tracee that is on another CPU at every access */
+#define MIGRATION_ROUNDS	20
+
 FIXTURE(migration) {
 	struct group_area *area;
 	struct tracee t[4];
@@ -247,7 +249,7 @@ FIXTURE_SETUP(migration)
 	for (i = 0; i < 4; i++) {
 		self->m[i] = (struct group_tracee){
 			.area = self->area, .nr = i, .of = 4,
-			.rounds = iterations(40),
+			.rounds = iterations(MIGRATION_ROUNDS),
 			.armed = true };
 		skip_if_refused(_metadata, group_start(&self->t[i], &self->m[i],
 						       TRACEE_TRACEME), "ptrace");
@@ -286,7 +288,7 @@ TEST_F(migration, by_itself)
 					 TRACEE_TRACEME));
 	}
 	ASSERT_EQ(0, group_run(self->t, 4));
-	ASSERT_LT(100, migrations(self->area, 4));
+	ASSERT_LT(4 * iterations(MIGRATION_ROUNDS), migrations(self->area, 4));
 }
 
 TEST_F(migration, by_tracer_while_stopped)
@@ -298,7 +300,7 @@ TEST_F(migration, by_tracer_while_stopped)
 	for (i = 0; i < 4; i++)
 		self->m[i].moved = true;
 	ASSERT_EQ(0, group_run(self->t, 4));
-	ASSERT_LT(100, migrations(self->area, 4));
+	ASSERT_LT(4 * iterations(MIGRATION_ROUNDS), migrations(self->area, 4));
 }
 
 /* A third process keeps moving them, whether they run or are stopped */
@@ -404,7 +406,7 @@ FIXTURE_SETUP(tracees)
 	for (i = 0; i < GROUP_MAX; i++)
 		self->m[i] = (struct group_tracee){
 			.area = self->area, .nr = i, .of = GROUP_MAX,
-			.rounds = iterations(10), .armed = true };
+			.rounds = iterations(5), .armed = true };
 }
 
 FIXTURE_TEARDOWN(tracees)
@@ -438,7 +440,7 @@ TEST_F(tracees, unarmed_between_armed)
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));
 	for (i = 0; i < n; i++) {
 		self->m[i].of = n;
-		self->m[i].rounds = iterations(20);
+		self->m[i].rounds = iterations(10);
 		self->m[i].armed = i % 2;
 		skip_if_refused(_metadata,
 				group_start(&self->t[i], &self->m[i], i % 3),
@@ -536,7 +538,7 @@ static int access_until_stopped(const struct group_tracee *m, const int *stop)
 
 TEST_F(tracers, eight_with_four_each)
 {
-	self->all.rounds = iterations(12);
+	self->all.rounds = iterations(6);
 	ASSERT_EQ(0, run_side_by_side(TRACERS, trace_four, &self->all));
 }
 

@@ -575,7 +575,7 @@ TEST_F(seized, interrupt_and_listen_keep_slots_armed)
  *
  * Regression test for 8b4d801b2b12, c790b0ad23f4, 45a73372efe4.
  */
-#define TASKS	200	/* with four slots each; a single leaked one is detected */
+#define TASKS	40	/* with four slots each; a single leaked one is detected */
 
 FIXTURE(task_end) {
 	unsigned int *word;
@@ -636,7 +636,7 @@ TEST_F(task_end, sigkill_releases_slots)
  *
  * Regression test for bf26c018490c, 87dc669ba257.
  */
-#define KILLS	100
+#define KILLS	30
 
 struct race {
 	pid_t victim;
@@ -651,7 +651,7 @@ static void killer(struct race *r)
 		while (__atomic_load_n(&r->round, __ATOMIC_ACQUIRE) != round)
 			sched_yield();
 		/* Earlier and later, from one iteration to the next */
-		for (spins = 0; spins < round * 40; spins++)
+		for (spins = 0; spins < round * 100; spins++)
 			__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		kill(r->victim, SIGKILL);
 	}

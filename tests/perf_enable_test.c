@@ -469,7 +469,7 @@ TEST_F(perf_prctl, ptrace_slots_not_affected)
  * known, but those well before and well after it are.
  */
 #define BUSY_STORES	50	/* that must be made on either side */
-#define BUSY_ROUNDS	12
+#define BUSY_ROUNDS	6
 
 struct running {
 	unsigned long n;	/* of the store that is made, or about to be */

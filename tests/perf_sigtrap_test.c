@@ -234,9 +234,9 @@ TEST_F(perf_sigtrap_task, burst_not_throttled)
 
 	fd = perf_try(&self->attr, 0, -1);
 	ASSERT_LE(0, fd);
-	store4(MIDDLE, 8000);
-	ASSERT_EQ(8000, signals());
-	ASSERT_EQ(8000, perf_count(fd));
+	store4(MIDDLE, 4000);
+	ASSERT_EQ(4000, signals());
+	ASSERT_EQ(4000, perf_count(fd));
 	ASSERT_EQ(0, wrong());
 }
 

@@ -141,7 +141,7 @@ TEST_F(perf_count, unaligned)
 /* Many hits, with interrupts and context switches in between */
 TEST_F(perf_count, many)
 {
-	unsigned int i, n = 1000;
+	unsigned int i, n = 400;
 
 	for (i = 0; i < n; i++) {
 		probe_store1(MIDDLE, i);

@@ -860,7 +860,7 @@ TEST_F(debugreg, dr7_and_address_in_either_order)
 	}
 }
 
-#define ROUNDS	150
+#define ROUNDS	50
 
 /* Disabled and enabled again: the same slot, none lost, none armed meanwhile */
 TEST_F(debugreg, disabled_and_enabled_repeatedly)

@@ -20,7 +20,7 @@
 #include "harness.h"
 #include "probes.h"
 
-#define ITERATIONS	2000
+#define ITERATIONS	1000
 
 /* Two addresses, as in the report: adjacent nops */
 DECLARE_PROBE(report_loop);

@@ -42,7 +42,7 @@ TEST_F(sched_fifo, yield_at_every_access)
 	for (i = 0; i < TRACEES; i++) {
 		self->m[i] = (struct group_tracee){
 			.area = self->area, .nr = i, .of = TRACEES,
-			.rounds = iterations(240 / TRACEES), .armed = true,
+			.rounds = iterations(120 / TRACEES), .armed = true,
 			.pace = PACE_YIELD };
 		skip_if_refused(_metadata, group_start(&self->t[i], &self->m[i],
 						       TRACEE_TRACEME), "ptrace");

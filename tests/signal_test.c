@@ -684,8 +684,8 @@ TEST_F(signals, group_stop_of_attached_tracee)
  * accesses and signals, however long either takes.
  */
 #define TIMER_NS	100000
-#define TIMER_ACCESSES	400UL
-#define TIMER_SIGNALS	100UL
+#define TIMER_ACCESSES	200UL
+#define TIMER_SIGNALS	50UL
 
 static void timer_handler(int sig)
 {

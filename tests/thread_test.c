@@ -21,7 +21,7 @@
 #include "probes.h"
 
 #define THREADS		32
-#define BRIEF		150	/* threads that come and go */
+#define BRIEF		60	/* threads that come and go */
 #define STACK		8192
 #define THREAD_FLAGS							\
 	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | \
@@ -176,7 +176,7 @@ FIXTURE_SETUP(thread)
 		team->thread[i].team = team;
 		team->thread[i].m = (struct group_tracee){
 			.area = area, .nr = i % THREADS, .of = THREADS,
-			.rounds = iterations(10), .armed = true };
+			.rounds = iterations(5), .armed = true };
 	}
 	if (variant->pinned) {
 		ASSERT_EQ(1, allowed_cpus(&cpu, 1));
@@ -298,7 +298,7 @@ TEST_F(thread, only_armed_thread_traps)
 	start_team(_metadata, self->t);
 	ASSERT_EQ(0, start_threads(self->t, self->team));
 	ASSERT_EQ(0, group_run(self->t, 1 + THREADS));
-	ASSERT_EQ(iterations(10) * GROUP_TRAPS_PER_ROUND, self->t[1 + THREADS / 2].traps);
+	ASSERT_EQ(iterations(5) * GROUP_TRAPS_PER_ROUND, self->t[1 + THREADS / 2].traps);
 }
 
 /*
@@ -341,7 +341,7 @@ static void ring(struct __test_metadata *_metadata, struct tracee *t,
 		th[i].next = &th[(i + 1) % n];
 		th[i].m.nr = nr[i] - '0';
 		th[i].m.armed = armed[i] == '+';
-		th[i].m.rounds = iterations(40);
+		th[i].m.rounds = iterations(20);
 	}
 	start_team(_metadata, t);
 	ASSERT_EQ(0, start_threads(t, team));
@@ -382,7 +382,7 @@ TEST_F(thread, armed_one_at_a_time_while_all_run)
 	struct stop s;
 
 	skip_if_dead(_metadata, BY_PTRACE, NEEDS_WRITE);
-	team->n = 8;
+	team->n = 4;
 	t->body = run_leader_and_stores;
 	for (i = 0; i < team->n; i++)
 		team->thread[i].m.armed = false;
@@ -474,7 +474,7 @@ TEST_F(thread, thread_exit_under_load)
 	team->n = 4 + BRIEF;
 	team->brief = BRIEF;
 	for (i = 0; i < team->n; i++)
-		team->thread[i].m.rounds = i < 4 ? iterations(60) : 1;
+		team->thread[i].m.rounds = i < 4 ? iterations(30) : 1;
 	start_team(_metadata, self->t);
 	ASSERT_EQ(0, tracee_cont(self->t));
 	for (left = 1 + team->n; left;) {
