@@ -126,10 +126,28 @@ of_nothing()
 	page 3 "$1" && well_formed && says 'not complete'
 }
 
+cat >"$tmp/beside" <<'END'
+fault                      suite                            kernel's own tests
+dr6_raw                    register_test_64:debugreg.x      -
+<b>hostile                 slot_test_64:slot.x              (time limit)
+one_in_2                   first_trap_test_64:first_trap.x  breakpoints/breakpoint_test
+caught: suite 3 of 3, kernel's own tests 1 of 3
+END
+
+of_both()
+{
+	page 0 --kernel-tests beside good && well_formed &&
+		says 'Suite: 3 of 3 faults caught' 'own tests: 1 of 3 faults caught' \
+			'not caught (time limit)' &&
+		[ "$(grep -o '<rect ' "$tmp/page.html" | wc -l)" -eq 4 ] &&
+		page 2 --kernel-tests nothing good
+}
+
 check "a run with a failure" of_good
 check "three logs, one of them cut off" of_several
 check "markup in a log, and in its name" hostile
 check "a soak over time" of_soak
+check "compared with other tests" of_both
 check "an empty log" of_nothing empty
 check "noise" of_nothing noise
 check "no such log" page 2 no_such_log
