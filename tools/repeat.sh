@@ -68,6 +68,7 @@ while :; do
 		busy=$random
 		random 3
 		[ "$random" -gt 0 ] || memory=', memory pressure'
+		[ "$busy" -gt 0 ] || [ -n "$memory" ] || busy=2
 	fi
 	for _ in $(seq "$busy"); do
 		load :
