@@ -56,13 +56,17 @@ void test_err(const char *fmt, ...)
 {
 	char line[512];
 	va_list ap;
-	int n;
+	size_t n;
 
-	n = snprintf(line, sizeof(line), *test_name ? "# %s: " : "# ", test_name);
+	n = snprintf(line, sizeof(line) - 1, *test_name ? "# %s: " : "# ", test_name);
 	va_start(ap, fmt);
-	vsnprintf(line + n, sizeof(line) - n, fmt, ap);
+	vsnprintf(line + n, sizeof(line) - 1 - n, fmt, ap);
 	va_end(ap);
-	dprintf(STDERR_FILENO, "%s\n", line);
+	n = strlen(line);
+	line[n++] = '\n';
+	/* Not by dprintf(), which allocates memory */
+	if (write(STDERR_FILENO, line, n) < 0)
+		return;
 }
 
 /* Which probe or target an address belongs to */
