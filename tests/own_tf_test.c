@@ -13,6 +13,7 @@
 
 #include "environment.h"
 #include "harness.h"
+#include "perf_event.h"
 #include "step.h"
 
 /*
@@ -269,6 +270,33 @@ TEST_F(own_tf, passed_on_beside_watchpoint)
 	ASSERT_EQ(0, tracee_arm(&self->t, 1, BP_WRITE, 4, self->run->word));
 	pass_on(_metadata, &self->t, 2, 0);
 	check_runs(_metadata, self->run, TRAPS);
+}
+
+/* A store, and steps that make no access; a trap after each, and after the last popf */
+DECLARE_PROBE(store_then_own);
+DEFINE_PROBE(store_then_own, "", "movl %eax, (" PROBE_PTR ")",
+	     "pushf\n\torl $0x100, (" PROBE_SP ")\n\tpopf\n\tnop\n\tnop\n\t"
+	     "pushf\n\tandl $~0x100, (" PROBE_SP ")\n\tpopf\n\tnop");
+#define STEPS_AFTER	5
+
+/* DR6 still has the slot then, unless it was cleared: the hit is not counted again */
+TEST_F(own_tf, hit_before_steps_counted_once)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO,
+	};
+	unsigned int *word = shared_alloc(sizeof(*word));
+	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, word, 4);
+	int fd = perf_open(_metadata, &attr, 0, -1);
+	unsigned int n;
+
+	running = self->run;
+	ASSERT_EQ(0, sigaction(SIGTRAP, &action, NULL));
+	for (n = 1; n <= 4; n++) {
+		store_then_own(word, n);
+		ASSERT_EQ(n * STEPS_AFTER, self->run->n);
+		ASSERT_EQ(n, perf_count(fd));
+	}
 }
 
 TEST_HARNESS_MAIN
