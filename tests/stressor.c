@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "environment.h"
 #include "stressor.h"
 #include "tracee_group.h"
 #include "probes.h"
@@ -256,7 +257,10 @@ static int open_retrying(const void *addr, pid_t pid, int cpu)
 	return fd;
 }
 
-/* Make ten stores to the word of a new event, which must count them */
+/*
+ * Make ten stores to the word of a new event, which must count them.  TCG counts the
+ * last one again with each single step that others make on that CPU: see tcg.txt.
+ */
 static void check_count(struct stressor *c, int fd, unsigned int *word, int cpu)
 {
 	unsigned long long count = 0;
@@ -264,7 +268,8 @@ static void check_count(struct stressor *c, int fd, unsigned int *word, int cpu)
 
 	for (i = 0; i < 10; i++)
 		probe_store4(word, i);
-	if (read(fd, &count, sizeof(count)) != sizeof(count) || count != 10) {
+	if (read(fd, &count, sizeof(count)) != sizeof(count) || count < 10 ||
+	    (count > 10 && !(cpu >= 0 && environment_is_tcg()))) {
 		test_err("perf event (CPU %d) with tracees: %llu of 10",
 			 cpu, count);
 		end_stressor(c, 1);
