@@ -553,6 +553,7 @@ trap 'exit 141' PIPE
 # The programs: installed in this directory, or built now.
 #
 top=$(cd "$(dirname "$0")" && pwd) || exit 1
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || jobs=1
 if [ -r "$top/kselftest-list.txt" ]; then
 	dir=$top
 	lists=$top/known-failures
@@ -573,7 +574,6 @@ else
 	sid=$maker
 	wait "$maker" || exit 4
 
-	jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || jobs=1
 	$setsid make -s -j "$jobs" -C "$top/tests" OUTPUT="$dir" >&2 &
 	maker=$!
 	sid=$maker
@@ -672,15 +672,23 @@ choose_known
 
 # all.PROGRAM: its tests, if it can list them. run.PROGRAM: those to run, "*" for
 # all of them. hang.PROGRAM: "TEST REASON", not to be run.
+n=0
+for prog in $programs; do
+	: >"$tmp/all.$prog"
+	[ -z "$tests" ] || may_hold "$prog" || continue
+	can_select "$prog" || continue
+	tests_of "$prog" >"$tmp/all.$prog" &
+	n=$((n + 1))
+	[ $((n % jobs)) -ne 0 ] || wait
+done
+wait
 plan=
 selected=0
 whole=
 for prog in $programs; do
-	: >"$tmp/all.$prog"
 	: >"$tmp/run.$prog"
 	: >"$tmp/hang.$prog"
 	[ -z "$tests" ] || may_hold "$prog" || continue
-	! can_select "$prog" || tests_of "$prog" >"$tmp/all.$prog"
 	if [ -s "$tmp/all.$prog" ]; then
 		while read -r t; do
 			[ -z "$tests" ] || matches "$prog:$t" "$tests" || continue
