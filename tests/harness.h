@@ -16,6 +16,8 @@
 
 #include "kselftest.h"
 #include "environment.h"
+#include "skip.h"
+#include "slot_count.h"
 #include "tracee.h"
 
 /* The lines about the environment follow the harness's own header */
@@ -25,6 +27,8 @@ static inline void print_header(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ksft_print_header();
 	print_environment();
+	if (slots_taken_by_others())
+		ksft_exit_skip(SKIP_SLOTS_TAKEN "\n");
 }
 
 /* The harness forms the full name of a test only to announce it */
@@ -55,8 +59,6 @@ print_msg(const char *fmt, ...)
 		__FILE__, __LINE__, ##__VA_ARGS__)
 
 #include "firing.h"
-#include "skip.h"
-#include "slot_count.h"
 #include "watchdog.h"
 
 /*

@@ -43,7 +43,7 @@
 
 /**
  * cpu_slots_take() - reserve slots of a CPU
- * @cpu: CPU number
+ * @cpu: CPU number; -1: of the calling thread, on any CPU
  * @fd: filled with file descriptors, to be closed by the caller
  * @n: how many, 0 to 4
  *
@@ -63,7 +63,7 @@ int cpu_slots_take(int cpu, int *fd, int n)
 	int i, err;
 
 	for (i = 0; i < n; i++) {
-		fd[i] = syscall(SYS_perf_event_open, &attr, -1, cpu, -1,
+		fd[i] = syscall(SYS_perf_event_open, &attr, cpu < 0 ? 0 : -1, cpu, -1,
 				PERF_FLAG_FD_CLOEXEC);
 		if (fd[i] >= 0)
 			continue;
@@ -108,45 +108,51 @@ static bool is_traced(const char *status)
 	return tracer;
 }
 
-/*
- * Whether any thread of the machine is traced or has a perf event, or may: in a
- * container, or without /proc, not all of them are visible.
- */
-static bool others_may_have_slots(void)
+/* Whether another process has a perf event or, if @or_traced, is traced */
+static bool others_have_slots(bool or_traced)
 {
 	struct dirent *p, *t;
-	bool may = false;
+	bool have = false;
 	char path[600];
 	DIR *proc, *task;
-	ssize_t n;
 
-	/* Without such a link there are no namespaces */
-	n = readlink("/proc/self/ns/pid", path, sizeof(path) - 1);
-	path[n < 0 ? 0 : n] = '\0';
-	if (access("/proc/self/status", R_OK) ||
-	    (n > 0 && strcmp(path, FIRST_PID_NS)))
-		return true;
 	proc = opendir("/proc");
-	while (proc && !may && (p = readdir(proc))) {
+	while (proc && !have && (p = readdir(proc))) {
 		if (p->d_name[0] < '1' || p->d_name[0] > '9' ||
 		    atoi(p->d_name) == getpid())
 			continue;
 		snprintf(path, sizeof(path), "/proc/%s/fd", p->d_name);
-		may = has_perf_event(path);
+		have = has_perf_event(path);
+		if (!or_traced)
+			continue;
 		snprintf(path, sizeof(path), "/proc/%s/task", p->d_name);
 		task = opendir(path);
-		while (task && !may && (t = readdir(task))) {
+		while (task && !have && (t = readdir(task))) {
 			snprintf(path, sizeof(path),
 				 "/proc/%.20s/task/%.20s/status", p->d_name,
 				 t->d_name);
-			may = is_traced(path);
+			have = is_traced(path);
 		}
 		if (task)
 			closedir(task);
 	}
 	if (proc)
 		closedir(proc);
-	return may;
+	return have;
+}
+
+/* The same; in a container, or without /proc, not all of them are visible */
+static bool others_may_have_slots(void)
+{
+	char ns[64];
+	ssize_t n;
+
+	/* Without such a link there are no namespaces */
+	n = readlink("/proc/self/ns/pid", ns, sizeof(ns) - 1);
+	ns[n < 0 ? 0 : n] = '\0';
+	if (access("/proc/self/status", R_OK) || (n > 0 && strcmp(ns, FIRST_PID_NS)))
+		return true;
+	return others_have_slots(true);
 }
 
 static long seconds_now(void)
@@ -210,4 +216,21 @@ int all_slots_free(const int *cpus, int n)
 		return -EBUSY;
 	*leak_found = true;
 	return err;
+}
+
+/**
+ * slots_taken_by_others() - whether other processes leave too few slots for tests
+ *
+ * That is the case if they have breakpoints of a CPU, as "perf record -e mem:... -a"
+ * has.  Waits for those that hold slots for a moment.
+ *
+ * Return: true if this thread cannot have four breakpoints, and the events of others are
+ * visible (without root: one's own).  If the kernel has lost slots, nobody has them.
+ */
+bool slots_taken_by_others(void)
+{
+	int own = -1;
+
+	return wait_until_free(&own, 1, MOMENT, MOMENT_PAUSE) == -ENOSPC &&
+	       others_have_slots(false);
 }

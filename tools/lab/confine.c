@@ -2,18 +2,22 @@
 /*
  * Run a command with less than root has, as in a container:
  *
- *	confine [-u UID] [-s NUMBER64,NUMBER32,ERRNO] COMMAND...
+ *	confine [-b] [-u UID] [-s NUMBER64,NUMBER32,ERRNO] COMMAND...
  *
- * -u: as that user and group; -s: one system call fails.
+ * -b: beside a breakpoint of CPU 0; -u: as that user and group; -s: one system call
+ * fails.
  */
 #include <grp.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LOAD(field)							\
@@ -44,12 +48,30 @@ static int refuse(const char *what)
 	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
+/* It has the slot until it ends */
+static int take_slot(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr),
+		.bp_type = HW_BREAKPOINT_W, .bp_len = HW_BREAKPOINT_LEN_4,
+		.exclude_kernel = 1, .disabled = 1,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0) < 0;
+}
+
 int main(int argc, char **argv)
 {
 	int opt, uid;
 
-	while ((opt = getopt(argc, argv, "+u:s:")) > 0) {
+	while ((opt = getopt(argc, argv, "+bu:s:")) > 0) {
 		switch (opt) {
+		case 'b':
+			if (take_slot()) {
+				perror("perf_event_open");
+				return 2;
+			}
+			break;
 		case 'u':
 			uid = atoi(optarg);
 			if (setgroups(0, NULL) || setgid(uid) || setuid(uid)) {

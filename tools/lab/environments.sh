@@ -47,6 +47,8 @@ table()
 	few_files          | options | 2 | | ulimit -n 40; RUN
 	user_namespace     | options | 2 | | NOBODY unshare -U -r RUN
 	cgroup_of_one_cpu  | options | 2 | | CGROUP; echo 1 >/sys/fs/cgroup/c/cpuset.cpus; echo $$ >/sys/fs/cgroup/c/cgroup.procs; RUN
+	jumping_clock      | options | 2 | | while date -s @3000000000 && date -s @1000000000; do :; done >/dev/null 2>&1 & RUN
+	slots_taken        | options | 2 | | /confine -b RUN; [ $? -eq 4 ]
 	no_system_changes  | options | 2 | | RUN --no-system-changes
 	bare               | bare    | 2 | | RUN
 	rt                 | rt      | 2 | | RUN
