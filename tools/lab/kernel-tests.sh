@@ -1,19 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The kernel's own tests under the lab's faults, compared with the suite.
+# The kernel's own tests, and LTP's, under the lab's faults, compared with the suite.
 #
 #	kernel-tests.sh                all faults that the emulator can show
+#	kernel-tests.sh --ltp DIR      LTP's tests of ptrace instead, from a configured tree
 #	kernel-tests.sh --build DIR    only build them, from that source; prints where
-#	kernel-tests.sh --table        only print the table of the last run
+#	kernel-tests.sh --table        only print the table of the last runs
 #	kernel-tests.sh -v 6.1         that kernel's; KSRC=DIR takes another source
 #	kernel-tests.sh -k BZIMAGE     one that has the faults already
 #	kernel-tests.sh FAULT...       just these; the results of others are kept
 #
 # Which: all that has to do with ptrace, single-step, breakpoints and #DB, from
 # the same source tree as the kernel: selftests breakpoints, ptrace, x86 and
-# perf_events. Built as their Makefiles say, but static. The suite's column is
-# from the last run of lab.sh.
+# perf_events. Built as their Makefiles say, but static. The table has a column for
+# each of the suite, the kernel's own and LTP's that was run; the suite's is from the
+# last run of lab.sh.
 me="kernel-tests"
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
@@ -23,11 +25,11 @@ me="kernel-tests"
 usage()
 {
 	[ $# -eq 0 ] || echo "kernel-tests.sh: $*" >&2
-	echo "Usage: kernel-tests.sh [--build DIR|--table] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
+	echo "Usage: kernel-tests.sh [--build DIR|--ltp DIR|--table] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
 	exit 2
 }
 
-version=6.12 kernel='' mode='' faults=''
+version=6.12 kernel='' mode='' ltp='' faults=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--table) mode=table ;;
@@ -35,6 +37,12 @@ while [ $# -gt 0 ]; do
 		[ $# -gt 1 ] || usage "--build needs a value"
 		mode=build
 		src=$2
+		shift
+		;;
+	--ltp)
+		[ $# -gt 1 ] || usage "--ltp needs a value"
+		[ -f "$2/include/config.h" ] || usage "$2 is no configured LTP"
+		ltp=$(cd "$2" && pwd)
 		shift
 		;;
 	-v)
@@ -57,44 +65,55 @@ while [ $# -gt 0 ]; do
 done
 
 results=$lab/results-kernel-tests
+[ -z "$ltp" ] || results=$lab/results-ltp
 
-# Two columns, from the lines of both runs
+# A column from the lines of each run
 table()
 {
-	[ -s "$results/lines" ] || die "no results in $results"
-	ours=$lab/results/lines
-	if [ ! -s "$ours" ]; then
-		say "no results of the suite: run lab.sh before this"
-		ours=/dev/null
-	fi
+	set --
+	for lines in "$lab/results" "$lab/results-kernel-tests" "$lab/results-ltp"; do
+		[ ! -s "$lines/lines" ] || set -- "$@" "$lines/lines"
+	done
 	awk '
 		FILENAME == ARGV[1] { if ($0 ~ /^[a-z]/) names[++total] = $1; next }
-		{ who = FILENAME == ARGV[2] ? "suite" : "kernel" }
-		$2 == "caught" { result[who, $3] = $5; ran[$3] = 1 }
-		$2 == "died" { result[who, $3] = "machine died"; ran[$3] = 1 }
-		$2 == "late" { result[who, $3] = "(time limit)"; ran[$3] = 1 }
-		$2 == "missed" { result[who, $3] = "-"; ran[$3] = 1 }
+		FILENAME != file {
+			file = FILENAME
+			who[++n] = file ~ /tests\/lines$/ ? "kernel'\''s own tests" :
+				file ~ /ltp\/lines$/ ? "LTP" : "suite"
+		}
+		$2 == "caught" { result[n, $3] = $5; ran[$3] = 1 }
+		$2 == "died" { result[n, $3] = "machine died"; ran[$3] = 1 }
+		$2 == "late" { result[n, $3] = "(time limit)"; ran[$3] = 1 }
+		$2 == "missed" { result[n, $3] = "-"; ran[$3] = 1 }
 		END {
-			printf "%-26s %-32s %s\n", "fault", "suite", "kernel'\''s own tests"
+			if (!n) {
+				print "no results: run this, and lab.sh" >"/dev/stderr"
+				exit 1
+			}
+			printf "%-26s", "fault"
+			for (w = 1; w <= n; w++)
+				printf "  %-32s", who[w]
 			for (i = 1; i <= total; i++) {
 				f = names[i]
 				if (!(f in ran))
 					continue
-				for (n = split("suite kernel", w, " "); n; n--) {
-					r = result[w[n], f]
-					out[w[n]] = r == "" ? "?" : r
+				printf "\n%-26s", f
+				for (w = 1; w <= n; w++) {
+					r = result[w, f]
+					printf "  %-32s", r == "" ? "?" : r
 					if (r != "")
-						all[w[n]]++
+						all[w]++
 					if (r != "" && r !~ /^[-(]/)
-						caught[w[n]]++
+						caught[w]++
 				}
-				printf "%-26s %-32s %s\n", f, out["suite"], out["kernel"]
 			}
-			printf "caught: suite %d of %d, kernel'\''s own tests %d of %d\n",
-				caught["suite"], all["suite"], caught["kernel"], all["kernel"]
-			if (("kernel", "none") in result && result["kernel", "none"] != "-")
-				print "by chance, with no fault: " result["kernel", "none"]
-		}' "$list" "$ours" "$results/lines"
+			print ""
+			for (w = 1; w <= n; w++) {
+				print "caught: " who[w] " " caught[w] + 0 " of " all[w]
+				if ((w, "none") in result && result[w, "none"] != "-")
+					print "by chance, with no fault: " result[w, "none"]
+			}
+		}' "$list" "$@"
 }
 
 if [ "$mode" = table ]; then
@@ -141,9 +160,24 @@ build_all()
 	done
 }
 
+build_ltp()
+{
+	make -C "$ltp/lib" libltp.a &&
+		make -C "$ltp/testcases/kernel/syscalls/ptrace" LDFLAGS="-static -L$ltp/lib" &&
+		mkdir -p "$out/ptrace" &&
+		find "$ltp/testcases/kernel/syscalls/ptrace" -type f -perm -100 \
+			-exec cp {} "$out/ptrace" \;
+}
+
+[ -z "$ltp" ] || out=$lab/build/ltp
 mkdir -p "$out" || die "cannot write below $lab"
-quietly "$out.log" build_all
-programs=$(cd "$out" && find breakpoints ptrace perf_events x86 -type f -perm -100 | sort)
+if [ -n "$ltp" ]; then
+	quietly "$out.log" build_ltp
+else
+	quietly "$out.log" build_all
+fi
+programs=$(cd "$out" && find breakpoints ptrace perf_events x86 -type f -perm -100 2>/dev/null |
+	sort)
 if [ "$mode" = build ]; then
 	echo "$out"
 	exit
@@ -157,7 +191,8 @@ fi
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$here/init" "$root/init"
 cp "$here/in-machine.sh" "$here/own-tests.sh" "$root/suite/"
-(cd "$out" && cp -r breakpoints ptrace perf_events x86 "$root/suite/")
+# shellcheck disable=SC2086 # words
+(cd "$out" && cp --parents $programs "$root/suite/")
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/kernel-tests.gz" ||
 	die "cannot write $lab/kernel-tests.gz"
 
