@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# For in-machine.sh: the kernel's own tests, built by kernel-tests.sh. They run twice
-# with no fault; a result counts only where it differs from both runs, since what fails
-# there too says nothing. Prints
+# For in-machine.sh: the kernel's own tests, or LTP's, built by kernel-tests.sh. They
+# run twice with no fault; a result counts only where it differs from both runs, since
+# what fails there too says nothing. Prints
 #	lab: good PROGRAM PASSED FAILED [no-end]
 # Give the fault "none" as the last one to see what the tests catch by chance.
 
@@ -51,6 +51,14 @@ prepare()
 	done
 }
 
+# without FILE1 FILE2: the lines of FILE2 that are not in FILE1. busybox's grep -v prints
+# nothing if there is no pattern.
+without()
+{
+	echo >>"$1"
+	grep -vFxf "$1" "$2"
+}
+
 order()
 {
 	echo "$good"
@@ -62,10 +70,10 @@ look()
 	echo "$n" >/tmp/tests
 	run "$1" now
 	{
-		grep -vFxf "/tmp/good-$n.bad" /tmp/now.bad
+		without "/tmp/good-$n.bad" /tmp/now.bad
 		# Gone without a word; not if it was skipped
 		grep -q SKIP /tmp/now.ok || grep -q '^no end' /tmp/now.bad ||
-			grep -vFxf /tmp/now.ok "/tmp/good-$n.ok" | sed 's/^/not reached: /'
+			without /tmp/now.ok "/tmp/good-$n.ok" | sed 's/^/not reached: /'
 	} >/tmp/seen
 	if grep -v '^no end' /tmp/seen >/tmp/message; then
 		return 0
