@@ -4,7 +4,8 @@
 # The kernel's own tests, and LTP's, under the lab's faults, compared with the suite.
 #
 #	kernel-tests.sh                all faults that the emulator can show
-#	kernel-tests.sh --ltp DIR      LTP's tests of ptrace instead, from a configured tree
+#	kernel-tests.sh --ltp DIR      LTP's tests of debug registers instead, from a
+#	                               configured tree
 #	kernel-tests.sh --build DIR    only build them, from that source; prints where
 #	kernel-tests.sh --table        only print the table of the last runs
 #	kernel-tests.sh -v 6.1         that kernel's; KSRC=DIR takes another source
@@ -78,8 +79,11 @@ table()
 		FILENAME == ARGV[1] { if ($0 ~ /^[a-z]/) names[++total] = $1; next }
 		FILENAME != file {
 			file = FILENAME
-			who[++n] = file ~ /tests\/lines$/ ? "kernel'\''s own tests" :
-				file ~ /ltp\/lines$/ ? "LTP" : "suite"
+			who[++n] = "suite"
+			if (file ~ /tests\/lines$/)
+				who[n] = "kernel'\''s own tests"
+			if (file ~ /ltp\/lines$/)
+				who[n] = "LTP"
 		}
 		$2 == "caught" { result[n, $3] = $5; ran[$3] = 1 }
 		$2 == "died" { result[n, $3] = "machine died"; ran[$3] = 1 }
@@ -160,13 +164,16 @@ build_all()
 	done
 }
 
+# shellcheck disable=SC2086 # words
 build_ltp()
 {
+	ltp_programs="ptrace08 ptrace09 ptrace10"
 	make -C "$ltp/lib" libltp.a &&
-		make -C "$ltp/testcases/kernel/syscalls/ptrace" LDFLAGS="-static -L$ltp/lib" &&
+		make -C "$ltp/testcases/kernel/syscalls/ptrace" LDFLAGS="-static -L$ltp/lib" \
+			$ltp_programs &&
 		mkdir -p "$out/ptrace" &&
-		find "$ltp/testcases/kernel/syscalls/ptrace" -type f -perm -100 \
-			-exec cp {} "$out/ptrace" \;
+		(cd "$ltp/testcases/kernel/syscalls/ptrace" &&
+			cp $ltp_programs "$out/ptrace")
 }
 
 [ -z "$ltp" ] || out=$lab/build/ltp
