@@ -169,11 +169,10 @@ distribute()
 {
 	sed 's/.*://' "$suite/kselftest-list.txt" | awk -v lanes="$1" '
 		BEGIN {
-			split("context_switch 49 thread 24 insn 11 report 9 lifetime 9 " \
-				"stressor 8 uprobe_step 8 watchpoint 7 step_insn 7 register 6 " \
-				"kernel_access 6 access 5 perf 5 perf_sigtrap 5 signal 5 " \
-				"slot_accounting 5 execute 4 execute_insn 4 inherit 4 " \
-				"perf_enable 4 perf_cpu 3 perf_task 3", word, " ")
+			split("thread 20 context_switch 17 insn 10 lifetime 8 stressor 6 " \
+				"access 5 watchpoint 5 perf_kernel 5 step_insn 4 perf 4 " \
+				"perf_enable 4 perf_sigtrap 4 register 4 slot_accounting 3 " \
+				"execute 3 execute_insn 3 report 3 uprobe_step 3 perf_cpu 3", word, " ")
 			for (i = 1; i in word; i += 2)
 				cost[word[i]] = word[i + 1]
 		}
@@ -184,7 +183,7 @@ distribute()
 			program[NR] = $0
 		}
 		END {
-			for (want = 49; want > 0; want--)
+			for (want = 20; want > 0; want--)
 				for (i = 1; i <= NR; i++) {
 					if (seconds[program[i]] != want)
 						continue
