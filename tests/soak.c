@@ -607,7 +607,8 @@ int main(int argc, char **argv)
 	static struct tracer sum;
 	double begin, shown = 0;
 	unsigned int i, left = 0;
-	bool tty = isatty(STDERR_FILENO), bad = false;
+	/* The console of an emulated machine is a terminal, and nobody sits there */
+	bool tty = isatty(STDERR_FILENO) && !getenv("HW_BREAKPOINT_KTAP"), bad = false;
 	int err, wstatus;
 	pid_t pid;
 
