@@ -44,6 +44,21 @@ append(struct report *r, const char *fmt, ...)
 		r->len = sizeof(r->text) - 1;
 }
 
+/* Not by dprintf(), which allocates memory */
+static void __attribute__((format(printf, 2, 0)))
+print_line(const char *name, const char *fmt, va_list ap)
+{
+	char line[512];
+	size_t n;
+
+	n = snprintf(line, sizeof(line) - 1, *name ? "# %s: " : "# ", name);
+	vsnprintf(line + n, sizeof(line) - 1 - n, fmt, ap);
+	n = strlen(line);
+	line[n++] = '\n';
+	if (write(STDERR_FILENO, line, n) < 0)
+		return;
+}
+
 /**
  * test_err() - print a diagnostic line
  * @fmt: what to print, without the "# " and the end of the line
@@ -54,19 +69,24 @@ append(struct report *r, const char *fmt, ...)
  */
 void test_err(const char *fmt, ...)
 {
-	char line[512];
 	va_list ap;
-	size_t n;
 
-	n = snprintf(line, sizeof(line) - 1, *test_name ? "# %s: " : "# ", test_name);
 	va_start(ap, fmt);
-	vsnprintf(line + n, sizeof(line) - 1 - n, fmt, ap);
+	print_line(test_name, fmt, ap);
 	va_end(ap);
-	n = strlen(line);
-	line[n++] = '\n';
-	/* Not by dprintf(), which allocates memory */
-	if (write(STDERR_FILENO, line, n) < 0)
-		return;
+}
+
+/**
+ * driver_msg() - print a line for run_tests.sh
+ * @fmt: as for test_err(), but the line has no name of a test
+ */
+void driver_msg(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	print_line("", fmt, ap);
+	va_end(ap);
 }
 
 /* Which probe or target an address belongs to */

@@ -194,6 +194,7 @@ int tracee_expect_sync(struct tracee *t, unsigned long progress);
 int tracee_expect_exit(struct tracee *t);
 
 void __attribute__((format(printf, 1, 2))) test_err(const char *fmt, ...);
+void __attribute__((format(printf, 1, 2))) driver_msg(const char *fmt, ...);
 void report_unexpected_sigtrap(void);
 
 void tracee_report_events(struct tracee *t);

@@ -67,8 +67,7 @@ unsigned int watchdog_seconds(void)
  */
 void watchdog_expired(void)
 {
-	dprintf(STDERR_FILENO, "# wait expired after %u s\n",
-		watchdog_seconds());
+	driver_msg("wait expired after %u s", watchdog_seconds());
 	__atomic_store_n(seconds, WATCHDOG_SHORT, __ATOMIC_RELAXED);
 }
 
