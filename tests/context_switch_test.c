@@ -227,9 +227,9 @@ TEST_F(handover, at_every_access)
 	       switches);
 }
 
-/* A tracee that is on another CPU at every access */
 #define MIGRATION_ROUNDS	20
 
+/* A tracee that is on another CPU at every access */
 FIXTURE(migration) {
 	struct group_area *area;
 	struct tracee t[4];

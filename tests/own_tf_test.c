@@ -16,14 +16,16 @@
 #include "perf_event.h"
 #include "step.h"
 
+#define SET_TF		"pushf\n\torl $0x100, (" PROBE_SP ")\n\tpopf"
+#define CLEAR_TF	"pushf\n\tandl $~0x100, (" PROBE_SP ")\n\tpopf\n\tnop"
+
 /*
  * TF set and cleared by the program itself.  The first trap is after the
  * instruction that follows popf, the last one after the popf that clears TF.
  */
 DECLARE_PROBE(step_own);
-DEFINE_PROBE(step_own, "pushf\n\torl $0x100, (" PROBE_SP ")\n\tpopf", "nop",
-	     "nop\n\tmovl %eax, (" PROBE_PTR ")\n\tnop\n\tpushf\n\t"
-	     "andl $~0x100, (" PROBE_SP ")\n\tpopf\n\tnop");
+DEFINE_PROBE(step_own, SET_TF, "nop",
+	     "nop\n\tmovl %eax, (" PROBE_PTR ")\n\tnop\n\t" CLEAR_TF);
 
 /* The ip of each trap, in bytes from step_own_at; a store precedes 4 */
 static const unsigned int own_trap[] = { 1, 2, 4, 5, 6, 13, 14 };
@@ -64,14 +66,19 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 		regs[REG_EFL] &= ~TF;
 }
 
-static void run_with_handler(struct run *run)
+static int handle_traps(struct run *run)
 {
 	struct sigaction action = {
 		.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO,
 	};
 
 	running = run;
-	sigaction(SIGTRAP, &action, NULL);
+	return sigaction(SIGTRAP, &action, NULL);
+}
+
+static void run_with_handler(struct run *run)
+{
+	handle_traps(run);
 	step_own(run->word, 1);
 }
 
@@ -275,23 +282,18 @@ TEST_F(own_tf, passed_on_beside_watchpoint)
 /* A store, and steps that make no access; a trap after each, and after the last popf */
 DECLARE_PROBE(store_then_own);
 DEFINE_PROBE(store_then_own, "", "movl %eax, (" PROBE_PTR ")",
-	     "pushf\n\torl $0x100, (" PROBE_SP ")\n\tpopf\n\tnop\n\tnop\n\t"
-	     "pushf\n\tandl $~0x100, (" PROBE_SP ")\n\tpopf\n\tnop");
+	     SET_TF "\n\tnop\n\tnop\n\t" CLEAR_TF);
 #define STEPS_AFTER	5
 
 /* DR6 still has the slot then, unless it was cleared: the hit is not counted again */
 TEST_F(own_tf, hit_before_steps_counted_once)
 {
-	struct sigaction action = {
-		.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO,
-	};
 	unsigned int *word = shared_alloc(sizeof(*word));
 	struct perf_event_attr attr = perf_attr(HW_BREAKPOINT_W, word, 4);
 	int fd = perf_open(_metadata, &attr, 0, -1);
 	unsigned int n;
 
-	running = self->run;
-	ASSERT_EQ(0, sigaction(SIGTRAP, &action, NULL));
+	ASSERT_EQ(0, handle_traps(self->run));
 	for (n = 1; n <= 4; n++) {
 		store_then_own(word, n);
 		ASSERT_EQ(n * STEPS_AFTER, self->run->n);
