@@ -672,10 +672,12 @@ choose_known
 
 # all.PROGRAM: its tests, if it can list them. run.PROGRAM: those to run, "*" for
 # all of them. hang.PROGRAM: "TEST REASON", not to be run.
+candidates=
 n=0
 for prog in $programs; do
-	: >"$tmp/all.$prog"
 	[ -z "$tests" ] || may_hold "$prog" || continue
+	candidates="$candidates $prog"
+	: >"$tmp/all.$prog"
 	can_select "$prog" || continue
 	tests_of "$prog" >"$tmp/all.$prog" &
 	n=$((n + 1))
@@ -685,10 +687,9 @@ wait
 plan=
 selected=0
 whole=
-for prog in $programs; do
+for prog in $candidates; do
 	: >"$tmp/run.$prog"
 	: >"$tmp/hang.$prog"
-	[ -z "$tests" ] || may_hold "$prog" || continue
 	if [ -s "$tmp/all.$prog" ]; then
 		while read -r t; do
 			[ -z "$tests" ] || matches "$prog:$t" "$tests" || continue
