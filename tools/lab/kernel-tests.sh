@@ -72,19 +72,16 @@ results=$lab/results-kernel-tests
 table()
 {
 	set --
-	for lines in "$lab/results" "$lab/results-kernel-tests" "$lab/results-ltp"; do
-		[ ! -s "$lines/lines" ] || set -- "$@" "$lines/lines"
-	done
+	while read -r run column; do
+		[ ! -s "$lab/$run/lines" ] || set -- "$@" "column=$column" "$lab/$run/lines"
+	done <<-END
+		results suite
+		results-kernel-tests kernel's own tests
+		results-ltp LTP
+	END
 	awk '
 		FILENAME == ARGV[1] { if ($0 ~ /^[a-z]/) names[++total] = $1; next }
-		FILENAME != file {
-			file = FILENAME
-			who[++n] = "suite"
-			if (file ~ /tests\/lines$/)
-				who[n] = "kernel'\''s own tests"
-			if (file ~ /ltp\/lines$/)
-				who[n] = "LTP"
-		}
+		FNR == 1 { who[++n] = column }
 		$2 == "caught" { result[n, $3] = $5; ran[$3] = 1 }
 		$2 == "died" { result[n, $3] = "machine died"; ran[$3] = 1 }
 		$2 == "late" { result[n, $3] = "(time limit)"; ran[$3] = 1 }

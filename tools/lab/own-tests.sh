@@ -55,8 +55,10 @@ prepare()
 # nothing if there is no pattern.
 without()
 {
-	echo >>"$1"
-	grep -vFxf "$1" "$2"
+	{
+		cat "$1"
+		echo
+	} | grep -vFxf - "$2"
 }
 
 order()
