@@ -17,7 +17,7 @@ mark=$(printf '\036')
 usage()
 {
 	cat <<-END
-	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS] [--times]
+	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS] [-j N] [--times]
 	  or:  $me --emulated [OPTION]...
 	  or:  $me --bisect [-t PATTERN]...
 	  or:  $me --junit FILE [OPTION]...
@@ -46,6 +46,10 @@ usage()
 	  -o, --override-timeout SECONDS
 	                             limit for each program, 0 for none
 	                             (default: 300)
+	  -j, --jobs N               run up to N programs at a time, except those that
+	                             need all slots of a CPU (default: 4; 1 with --times
+	                             or if HW_BREAKPOINT_KTAP is set). With 1, what they
+	                             print is to be seen up to a crash of the kernel
 	  --times                    say at the end where the time went: all programs, and
 	                             the tests that took longest
 
@@ -130,6 +134,7 @@ tests=
 repeat=1
 known_files=
 limit=
+lanes=
 only_verdict=
 only_clean_up=
 times=
@@ -144,10 +149,10 @@ while [ $# -gt 0 ]; do
 		opt=${opt%%=*}
 		case $opt in
 		--test | --repeat | --known-failures | --override-timeout | \
-			--soak | --tracers | --tracees | --seed) ;;
+			--jobs | --soak | --tracers | --tracees | --seed) ;;
 		*) bad_usage "no such option, or none with a value: $opt" ;;
 		esac ;;
-	-[tnko]?*)
+	-[tnkoj]?*)
 		value=${opt#-?}
 		opt=${opt%"$value"}
 		set -- "$value" "$@" ;;
@@ -158,14 +163,14 @@ while [ $# -gt 0 ]; do
 	esac
 	case $opt in
 	-t | --test | -n | --repeat | -k | --known-failures | -o | \
-		--override-timeout | --soak | --tracers | --tracees | --seed)
+		--override-timeout | -j | --jobs | --soak | --tracers | --tracees | --seed)
 		[ $# -gt 0 ] || bad_usage "$opt needs a value"
 		value=$1
 		shift ;;
 	esac
 	case $opt in
 	--junit | --compare | --emulated | --bisect | --decode)
-		if [ -n "$list$tests$known_files$limit$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
+		if [ -n "$list$tests$known_files$limit$lanes$soak$soak_options" ] || [ "$repeat" -ne 1 ]; then
 			bad_usage "$opt has to come before the other options"
 		fi
 		case $opt in
@@ -199,6 +204,9 @@ while [ $# -gt 0 ]; do
 	-o | --override-timeout)
 		number "$value" 0 "$opt"
 		limit=$value ;;
+	-j | --jobs)
+		number "$value" 1 "$opt"
+		lanes=$value ;;
 	--soak)
 		case $value in
 		*[!0-9.smhd]* | [!0-9]* | *[smhd]?* | '')
@@ -473,14 +481,16 @@ fi
 remove_left >&2
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX" 2>/dev/null) ||
 	cannot_run "no scratch directory below ${TMPDIR:-/tmp}: see TMPDIR"
-# A run needs some hundred kilobytes there
-if ! head -c 500000 /dev/zero >"$tmp/owner" 2>/dev/null || ! echo $$ >"$tmp/owner"; then
+# What a run needs there
+if ! head -c 2000000 /dev/zero >"$tmp/owner" 2>/dev/null || ! echo $$ >"$tmp/owner"; then
 	rm -rf "$tmp"
 	cannot_run "no space in ${TMPDIR:-/tmp}: see TMPDIR"
 fi
 sid=
 maker=
 reader=
+lane=
+lane_pids=
 screen=
 setsid=
 ! command -v setsid >/dev/null 2>&1 || setsid=setsid
@@ -515,11 +525,31 @@ kill_session()
 	done
 	# Without setsid or /proc only the program itself is known; its tests die with
 	# it.
-	if [ -r "$tmp/pid" ]; then
-		read -r pid <"$tmp/pid"
+	if [ -r "$lane/pid" ]; then
+		read -r pid <"$lane/pid"
 		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
 	fi
 	kill -KILL "$sid" 2>/dev/null
+	sid=
+}
+
+# stop_program: and first the reader, which would report that it was killed
+stop_program()
+{
+	[ -z "$reader" ] || kill -KILL "$reader" 2>/dev/null
+	kill_session
+}
+
+# stop_lanes: each stops its program, or has been killed and has left it
+stop_lanes()
+{
+	# shellcheck disable=SC2086 # words
+	[ -z "$lane_pids" ] || { kill $lane_pids; wait $lane_pids; } 2>/dev/null
+	lane_pids=
+	for lane in "$tmp"/lane.*; do
+		{ read -r sid <"$lane/sid"; } 2>/dev/null && kill_session
+	done
+	lane=$tmp/lane.0
 	sid=
 }
 
@@ -535,9 +565,8 @@ clean_up()
 			sleep 0.2
 		done
 	fi
-	# First the reader, which would report that the program was killed.
-	[ -n "$reader" ] && kill -KILL "$reader" 2>/dev/null
-	kill_session
+	stop_program
+	stop_lanes
 	# It shows its summary when nobody can write to it any more
 	[ -z "$screen" ] || exec >&-
 	wait 2>/dev/null
@@ -554,6 +583,13 @@ trap 'exit 141' PIPE
 #
 top=$(cd "$(dirname "$0")" && pwd) || exit 1
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || jobs=1
+if [ -n "$lanes" ]; then
+	:
+elif [ -n "$HW_BREAKPOINT_KTAP$times" ]; then
+	lanes=1
+else
+	lanes=4
+fi
 if [ -r "$top/kselftest-list.txt" ]; then
 	dir=$top
 	lists=$top/known-failures
@@ -609,22 +645,37 @@ fi
 # The tests. Newer harnesses list their tests (-l) and run single ones (-r); that of
 # 6.1 takes no options, so that only whole programs can be selected.
 #
+# select: those of the programs on stdin that can
 can_select()
 {
-	grep -q -s -e '-r name' "$dir/$1" "$dir/$1.elf"
+	while read -r prog; do
+		for f in "$dir/$prog" "$dir/$prog.elf"; do
+			[ ! -f "$f" ] || printf '%s\0' "$f"
+		done
+	done | xargs -0 grep -l -s -e '-r name' | sed 's,.*/,,; s/\.elf$//'
 }
 
-# tests_of PROGRAM: the names of its tests, from the table that -l prints. Each
-# fixture has a block of rows: its name in the first, variants in the second
-# column and tests in the third; every combination is a test.
-tests_of()
+# list_tests PROGRAM...: the names of the tests of each, from the table that -l prints,
+# to all.PROGRAM. Each fixture has a block of rows: its name in the first, variants in
+# the second column and tests in the third; every combination is a test.
+list_tests()
 {
-	"$dir/$1" -l 2>&1 >/dev/null </dev/null | awk '
+	for prog; do
+		echo "# PROGRAM $prog"
+		"$dir/$prog" -l 2>&1 >/dev/null </dev/null
+	done | awk -v dir="$tmp" '
 		function flush(v, t) {
 			for (v = 1; v <= nv || v == 1; v++)
 				for (t = 1; t <= nt; t++)
-					print fixture (nv ? "." variant[v] : "") "." test[t]
+					print fixture (nv ? "." variant[v] : "") "." test[t] >out
 			nv = nt = 0
+		}
+		/^# PROGRAM / {
+			flush()
+			if (out)
+				close(out)
+			out = dir "/all." $3
+			next
 		}
 		/^# FIXTURE/ || /^-----/ { flush(); first = 1; next }
 		{
@@ -673,15 +724,17 @@ choose_known
 # all.PROGRAM: its tests, if it can list them. run.PROGRAM: those to run, "*" for
 # all of them. hang.PROGRAM: "TEST REASON", not to be run.
 candidates=
-n=0
 for prog in $programs; do
 	[ -z "$tests" ] || may_hold "$prog" || continue
-	candidates="$candidates $prog"
+	candidates="$candidates$prog$cr"
 	: >"$tmp/all.$prog"
-	can_select "$prog" || continue
-	tests_of "$prog" >"$tmp/all.$prog" &
+done
+printf '%s' "$candidates" | can_select >"$tmp/can_select"
+n=0
+while [ $n -lt "$jobs" ]; do
+	# shellcheck disable=SC2046 # words
+	list_tests $(awk -v n=$n -v jobs="$jobs" 'NR % jobs == n' "$tmp/can_select") &
 	n=$((n + 1))
-	[ $((n % jobs)) -ne 0 ] || wait
 done
 wait
 plan=
@@ -690,7 +743,9 @@ whole=
 for prog in $candidates; do
 	: >"$tmp/run.$prog"
 	: >"$tmp/hang.$prog"
-	if [ -s "$tmp/all.$prog" ]; then
+	if [ -z "$tests$known_hang" ]; then
+		echo '*' >"$tmp/run.$prog"
+	elif [ -s "$tmp/all.$prog" ]; then
 		while read -r t; do
 			[ -z "$tests" ] || matches "$prog:$t" "$tests" || continue
 			if known "$prog:$t" "$known_hang"; then
@@ -758,15 +813,18 @@ fi
 # result STATE NAME [DETAIL]: for the summary. States: pass fail skip xfail xpass
 result()
 {
-	echo "$1$tab$2$tab$3" >>"$tmp/results"
+	echo "$1$tab$2$tab$3" >>"$tmp/results.$number"
 }
 
 # report PROGRAM: read a program's output, print it as a nested test, judge it.
-# Leaves the result of the program as a whole in $tmp/verdict.
+# Leaves the result of the program as a whole in verdict.
 report()
 {
 	prog=$1
-	want=$cr$(cat "$tmp/all.$prog")$cr
+	want=$cr
+	while read -r line; do
+		want=$want$line$cr
+	done <"$tmp/all.$prog"
 	seen=$cr
 	planned=
 	count=0
@@ -813,7 +871,7 @@ report()
 			: >"$tmp/wait_expired" ;;
 		"# kernel: "* | "# hypervisor: "* | "# ptrace breakpoints: "* | \
 			"# perf breakpoints: "* | "# traps: "*)
-			printf '%s\n' "$line" >>"$tmp/environment" ;;
+			printf '%s\n' "$line" >>"$tmp/environment.$number" ;;
 		"# "*)
 			[ -z "$known_seen" ] || recognise "$prog:$running" "$line"
 			line_text=${line#"# "}
@@ -830,14 +888,14 @@ report()
 		"ok "[0-9]* | "not ok "[0-9]*)
 			one_result
 			case $line in
-			"not ok "* | *"# SKIP"*) printf '%s\n' "$line" >>"$tmp/environment" ;;
+			"not ok "* | *"# SKIP"*) printf '%s\n' "$line" >>"$tmp/environment.$number" ;;
 			esac ;;
 		esac
 		printf '  %s\n' "$line"
 	done
 
 	# Errors of the program as a whole
-	if [ -e "$tmp/timeout" ]; then
+	if [ -e "$lane/timeout" ]; then
 		fault="timed out after $limit seconds"
 	elif [ -z "$status" ]; then
 		fault="was killed"
@@ -891,7 +949,7 @@ report()
 		elif [ "$passed$failed" = 00 ]; then
 			echo " # SKIP no test of it was run"
 		fi
-	} >"$tmp/verdict"
+	} >"$lane/verdict"
 }
 
 # one_result: judge the result in $line, and rewrite that of a known failure.
@@ -900,8 +958,8 @@ one_result()
 	verdict=${line%%"ok "*}ok
 	[ "$verdict" = ok ] || not_ok=$((not_ok + 1))
 	name=${line#"$verdict "}
-	number=${name%%[!0-9]*}
-	name=${name#"$number"}
+	place=${name%%[!0-9]*}
+	name=${name#"$place"}
 	directive=
 	case $name in
 	*"#"*)
@@ -926,7 +984,7 @@ one_result()
 		detail="$* (known bug of the kernel)"
 	elif [ -n "$broken" ]; then
 		detail=$broken
-		line="not ok $number $name # $broken"
+		line="not ok $place $name # $broken"
 	elif [ "$verdict" = ok ]; then
 		state=pass
 	fi
@@ -934,26 +992,26 @@ one_result()
 	*"$cr$name$cr"*)
 		state=fail
 		detail="this test reported twice"
-		line="not ok $number $name # $detail" ;;
+		line="not ok $place $name # $detail" ;;
 	*)
 		count=$((count + 1))
 		seen=$seen$name$cr ;;
 	esac
 	case $want in
-	"$cr$cr" | *"$cr$name$cr"*) ;;
+	"$cr" | *"$cr$name$cr"*) ;;
 	*)
 		state=fail
 		detail="the program does not list this test"
-		line="not ok $number $name # $detail" ;;
+		line="not ok $place $name # $detail" ;;
 	esac
 	if [ $state = fail ] && [ -n "$recognised" ]; then
 		state=xfail
 		detail="$recognised: $detail"
-		line="ok $number $name # XFAIL known failure: $recognised"
+		line="ok $place $name # XFAIL known failure: $recognised"
 	elif [ $state != skip ] && known "$prog:$name" "$known_fail"; then
 		if [ $state = fail ]; then
 			state=xfail
-			line="ok $number $name # XFAIL known failure: $reason"
+			line="ok $place $name # XFAIL known failure: $reason"
 		else
 			state=xpass
 		fi
@@ -975,27 +1033,28 @@ one_result()
 	started=$now
 }
 
-# Runs the program in a new session; arguments: time limit, scratch
-# directory, end mark, program and its arguments.
+# Runs the program in a new session; arguments: time limit, the lane's directory,
+# end mark, program and its arguments.
 # shellcheck disable=SC2016 # for another shell to expand
 runner='
-	limit=$1 tmp=$2 mark=$3
+	limit=$1 lane=$2 mark=$3
 	shift 3
+	echo $$ >"$lane/sid"
 	"$@" &
 	prog=$!
-	echo $prog >"$tmp/pid"
+	echo $prog >"$lane/pid"
 	while [ $limit -gt 0 ]; do
 		sleep 1
-		[ -d "$tmp" ] || exit
+		[ -d "$lane" ] || exit
 		limit=$((limit - 1))
 		[ $limit -gt 0 ] && continue
-		: >"$tmp/timeout"
+		: >"$lane/timeout"
 		kill -KILL $prog
 	done &
 	watchdog=$!
 	wait $prog
 	status=$?
-	: >"$tmp/pid"
+	: >"$lane/pid"
 	kill $watchdog
 	echo "$mark$status"
 '
@@ -1008,40 +1067,57 @@ now()
 	now=${now%.*}${now#*.}
 }
 
-# run_program PROGRAM NUMBER NOTE
+# use_lane NUMBER: a directory for what a running program needs. In lane 0 its output
+# is read while it runs.
+use_lane()
+{
+	lane=$tmp/lane.$1
+	[ ! -d "$lane" ] || return 0
+	mkdir "$lane" && : >"$lane/left" && : >"$lane/sid" || return
+	[ "$1" -ne 0 ] || mkfifo "$lane/output"
+}
+
+# run_program NUMBER PROGRAM
 run_program()
 {
-	prog=$1
-	number=$2
-	note=$3
+	number=$1
+	prog=$2
 
-	rm -f "$tmp/pid" "$tmp/timeout" "$tmp/verdict"
+	[ ! -e "$lane/timeout" ] || rm "$lane/timeout"
+	: >"$lane/pid"
+	: >"$tmp/results.$number"
+	: >"$tmp/environment.$number"
 	now
 	begin=$now
 	# Tracees hang on this machine: wait less for them from now on.
 	[ ! -e "$tmp/wait_expired" ] || export HW_BREAKPOINT_WAIT_EXPIRED=1
 	if [ -s "$tmp/run.$prog" ]; then
 		set --
-		if ! grep -qx '\*' "$tmp/run.$prog"; then
-			while read -r t; do
-				set -- "$@" -r "$t"
-			done <"$tmp/run.$prog"
+		while read -r t; do
+			[ "$t" = '*' ] || set -- "$@" -r "$t"
+		done <"$tmp/run.$prog"
+		if [ -p "$lane/output" ]; then
+			report "$prog" <"$lane/output" &
+			reader=$!
 		fi
-		report "$prog" <"$tmp/fifo" &
-		reader=$!
-		$setsid sh -c "$runner" sh "$limit" "$tmp" "$mark" "./$prog" "$@" \
-			>"$tmp/fifo" 2>&1 </dev/null &
+		$setsid sh -c "$runner" sh "$limit" "$lane" "$mark" "./$prog" "$@" \
+			>"$lane/output" 2>&1 </dev/null 4>&- &
 		sid=$!
 		wait "$sid" 2>/dev/null
-		left_behind >"$tmp/left"
+		left_behind >"$lane/left"
 		# Only if needed: scanning /proc takes as long as a short program
-		if [ -s "$tmp/left" ] || [ -e "$tmp/timeout" ] || [ -z "$setsid" ] ||
+		if [ -s "$lane/left" ] || [ -e "$lane/timeout" ] || [ -z "$setsid" ] ||
 			[ ! -r /proc/self/stat ]; then
 			kill_session
 		fi
 		sid=
-		wait "$reader"
-		reader=
+		: >"$lane/sid"
+		if [ -n "$reader" ]; then
+			wait "$reader"
+			reader=
+		else
+			report "$prog" <"$lane/output"
+		fi
 	else
 		# All its tests are known to hang.
 		printf '1..0\n%s0\n' "$mark" | report "$prog"
@@ -1050,18 +1126,18 @@ run_program()
 	{
 		read -r verdict
 		IFS= read -r directive
-	} <"$tmp/verdict"
-	if [ -s "$tmp/left" ]; then
+	} <"$lane/verdict"
+	if [ -s "$lane/left" ]; then
 		verdict="not ok"
-		directive=" # ERROR left behind: $(cat "$tmp/left")"
-		result fail "$prog" "left processes behind: $(cat "$tmp/left")"
+		directive=" # ERROR left behind: $(cat "$lane/left")"
+		result fail "$prog" "left processes behind: $(cat "$lane/left")"
 	fi
 	echo "$verdict $number $prog$note$directive"
 	now
 	now=$((now - begin))
 	printf '# time: %s %d.%02d s\n' "$prog" $((now / 100)) $((now % 100))
 	[ -z "$times" ] || echo "program $now $prog" >>"$tmp/times"
-	[ "$verdict" = ok ]
+	[ "$verdict" = ok ] || : >"$tmp/failed"
 }
 
 # left_behind: names of processes that outlive their program. Those that were killed
@@ -1071,7 +1147,7 @@ left_behind()
 	[ -n "$setsid" ] || return
 	# The group of the runner and the program
 	kill -s KILL -- "-$sid" 2>/dev/null
-	[ ! -e "$tmp/timeout" ] || return
+	[ ! -e "$lane/timeout" ] || return
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		left=$(victims)
 		[ -n "$left" ] || return
@@ -1084,10 +1160,145 @@ left_behind()
 }
 
 cd "$dir" || exit 1
-mkfifo "$tmp/fifo" || exit 1
-: >"$tmp/results"
-: >"$tmp/environment"
-: >"$tmp/left"
+use_lane 0 || exit 1
+
+#
+# Several programs at a time: each of the lanes runs those that no other has begun.
+#
+
+# is_alone PROGRAM: it needs all slots of a CPU free, takes a CPU offline or does not
+# let others run. What lint.sh checks.
+is_alone()
+{
+	case ${1%_*} in
+	cgroup_test | hotplug_test | lifetime_test | perf_cpu_test | perf_privileged_test | \
+		sched_fifo_test | slot_accounting_test | slot_lifetime_test | \
+		step_resume_test | stressor_test | thread_group_test) return 0 ;;
+	esac
+	return 1
+}
+
+# stopping: whether a failure ends the run
+stopping()
+{
+	[ "$repeat" -gt 1 ] && [ -e "$tmp/failed" ]
+}
+
+# run_lane NAME NUMBER:PROGRAM...
+run_lane()
+{
+	trap stop_program EXIT
+	trap 'exit 143' TERM HUP
+	trap 'exit 141' PIPE
+	use_lane "$1" || exit 1
+	shift
+	for word; do
+		# $$ is the whole run, which may have been killed
+		if stopping || ! kill -0 $$ 2>/dev/null; then
+			break
+		fi
+		number=${word%%:*}
+		prog=${word#*:}
+		set -C
+		{ echo "$prog" >"$tmp/begun.$number"; } 2>/dev/null || prog=
+		set +C
+		[ -n "$prog" ] || continue
+		echo "begun $number $prog" >&4
+		run_program "$number" "$prog" >"$tmp/output.$number"
+		echo "ended $number $prog" >&4
+	done
+}
+
+# print_in_order NUMBER: what the lanes have written, from that one on; and at once what
+# they begin, for whoever sees the machine die
+print_in_order()
+{
+	next=$1
+	while read -r what number prog; do
+		if [ "$what" = begun ]; then
+			echo "# running $prog"
+			continue
+		fi
+		: >"$tmp/ended.$number"
+		set --
+		while [ -e "$tmp/ended.$next" ]; do
+			set -- "$@" "$tmp/output.$next"
+			next=$((next + 1))
+		done
+		[ $# -eq 0 ] || cat "$@" || exit 141
+	done
+}
+
+# run_lanes LANES NUMBER:PROGRAM...
+run_lanes()
+{
+	of=$1
+	shift
+	[ $# -gt 0 ] || return 0
+	rm -f "$tmp/ended"
+	mkfifo "$tmp/ended" || exit 1
+	print_in_order "${1%%:*}" <"$tmp/ended" &
+	printer=$!
+	exec 4>"$tmp/ended"
+	# Uprobes wait for RCU most of the time, one after the other: all in one lane, from
+	# the beginning
+	uprobes=
+	others=
+	for word; do
+		case $word in
+		*:uprobe_*) uprobes="$uprobes $word" ;;
+		*) others="$others $word" ;;
+		esac
+	done
+	n=0
+	while [ $n -lt "$of" ]; do
+		n=$((n + 1))
+		order="$others $uprobes"
+		[ $n -gt 1 ] || order="$uprobes $others"
+		# shellcheck disable=SC2086 # words
+		run_lane $n $order &
+		lane_pids="$lane_pids $!"
+	done
+	exec 4>&-
+	for pid in $lane_pids; do
+		wait "$pid"
+		[ $? -ne 141 ] || exit 141
+	done
+	stop_lanes
+	wait "$printer" || exit 141
+	gap=
+	for word; do
+		number=${word%%:*}
+		if [ -e "$tmp/ended.$number" ]; then
+			[ -z "$gap" ] || cat "$tmp/output.$number"
+			continue
+		fi
+		# The printer has waited for this one
+		gap=y
+		if stopping && [ ! -e "$tmp/begun.$number" ]; then
+			continue
+		fi
+		result fail "${word#*:}" "was not run to its end"
+		echo "not ok $number ${word#*:} # ERROR was not run to its end"
+		: >"$tmp/failed"
+	done
+}
+
+# First those that may run beside others
+if [ "$lanes" -gt 1 ] && [ "$selected" -gt 1 ]; then
+	beside=
+	alone=
+	for prog in $plan; do
+		if is_alone "$prog"; then
+			alone="$alone $prog"
+		else
+			beside="$beside $prog"
+		fi
+	done
+	plan="$beside $alone"
+else
+	lanes=1
+fi
 
 # On a terminal people read it, and KTAP is for others. The log is kept for the summary
 # only.
@@ -1115,20 +1326,38 @@ number=0
 round=0
 while [ $round -lt "$repeat" ]; do
 	round=$((round + 1))
+	note=
+	[ "$repeat" -eq 1 ] || note=" run $round of $repeat"
+	words=
+	set --
 	for prog in $plan; do
+		stopping && break
 		number=$((number + 1))
-		note=
-		[ "$repeat" -eq 1 ] || note=" run $round of $repeat"
-		run_program "$prog" $number "$note" && continue
-		[ "$repeat" -gt 1 ] || continue
-		echo "Bail out! failed in run $round of $repeat"
-		break 2
+		if [ "$lanes" -eq 1 ]; then
+			run_program $number "$prog"
+		elif is_alone "$prog"; then
+			set -- "$@" "$number:$prog"
+		else
+			words="$words $number:$prog"
+		fi
 	done
+	if [ "$lanes" -gt 1 ]; then
+		# shellcheck disable=SC2086 # words
+		run_lanes "$lanes" $words
+		stopping || run_lanes 1 "$@"
+	fi
+	stopping || continue
+	echo "Bail out! failed in run $round of $repeat"
+	break
 done
 
 #
 # Summary.
 #
+set --
+for n in $(seq "$number"); do
+	[ ! -e "$tmp/results.$n" ] || set -- "$@" "$tmp/results.$n"
+done
 awk -F '\t' '
 	$1 == "pass" || seen[$0]++ { next }
 	$1 == "skip" {
@@ -1150,11 +1379,11 @@ awk -F '\t' '
 			print "# known failures that passed (is the list out of date?):" text["xpass"]
 		if ("fail" in text)
 			print "# FAILED (names as for -t):" text["fail"]
-	}' "$tmp/results"
+	}' "$@"
 [ -z "$times" ] || sort -k 1,1 -k 2,2nr "$tmp/times" | awk '
 	$1 != kind { print "# seconds by " (kind = $1) ":" }
 	$1 == "program" || ++tests <= 40 { printf "#   %6.2f  %s\n", $2 / 100, $3 }'
-verdict "$tmp/environment"
+verdict "$tmp"/environment.*
 dead=$?
 awk -F '\t' -v dead=$dead '
 	{ n[$1]++ }
@@ -1162,4 +1391,4 @@ awk -F '\t' -v dead=$dead '
 		printf "%d passed, %d failed, %d skipped\n", n["pass"] + n["xpass"],
 			n["fail"], n["skip"] + n["xfail"]
 		exit n["fail"] || dead ? 1 : n["pass"] + n["xpass"] ? 0 : 4
-	}' "$tmp/results"
+	}' "$@"

@@ -78,6 +78,22 @@ make_program()
 			perl -e 'setpgrp; exit if fork; exec @ARGV' sleep 301 >/dev/null 2>&1
 			echo "ok $n $t" ;;
 		*.no_newline) printf "ok $n $t" ;;
+		# At the same time as another
+		*.meets)
+			: >"$MEET/$$"
+			tries=0
+			while [ "$(ls "$MEET" | wc -l)" -lt 2 ] && [ $tries -lt 300 ]; do
+				sleep 0.1
+				tries=$((tries + 1))
+			done
+			[ $tries -lt 300 ] || printf 'not '
+			echo "ok $n $t" ;;
+		# At the same time as no other
+		*.alone)
+			mkdir "$MEET/alone" || printf 'not '
+			sleep 0.3
+			rmdir "$MEET/alone"
+			echo "ok $n $t" ;;
 		esac
 	done
 	echo "# traps: $((100 * $#)) verified, ${MISSED:-0} missed, 0 unexpected"
@@ -221,8 +237,10 @@ repeats()
 {
 	programs a=f.pass b=f.pass && run 0 -n 3 && prints "1..6" &&
 		prints "ok 6 b run 3 of 3" && last_line "6 passed, 0 failed, 0 skipped" &&
-		programs a=f.pass b=f.fail c=f.pass && run 1 --repeat 3 &&
-		last_line "1 passed, 1 failed, 0 skipped"
+		programs a=f.pass b=f.fail c=f.pass && run 1 -j 1 --repeat 3 &&
+		prints "Bail out! failed in run 1 of 3" &&
+		last_line "1 passed, 1 failed, 0 skipped" &&
+		run 1 -j 2 --repeat 3 && prints "Bail out! failed in run 1 of 3"
 }
 
 known_failures()
@@ -324,13 +342,13 @@ says_what_is_lost()
 shorter_waits()
 {
 	programs a=f.late b=f.pass,f.expires c=f.late
-	run 1 && prints "  not ok 1 f.late full" && prints "  not ok 1 f.late 1"
+	run 1 -j 1 && prints "  not ok 1 f.late full" && prints "  not ok 1 f.late 1"
 }
 
 bad_usage()
 {
 	programs a=f.pass
-	for arguments in -x --nope -t --test -n "-n 0" "-n x" "-n -1" -k "-k /nowhere" \
+	for arguments in -x --nope -t --test -n "-n 0" "-n x" "-n -1" -j "-j 0" "-j x" -k "-k /nowhere" \
 		"-k $tmp" "-t nope" "-t a:f.pass -t a:nope" "-o x" stray --list=x; do
 		# shellcheck disable=SC2086 # words
 		if ! run 2 $arguments || ! silent || ! complains "^Usage: run_tests.sh"; then
@@ -345,7 +363,7 @@ bad_usage()
 			return 1
 		fi
 	done
-	run 0 --help && prints "Usage: run_tests.sh [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS] [--times]"
+	run 0 --help && prints "Usage: run_tests.sh [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS] [-j N] [--times]"
 }
 
 says_where_time_goes()
@@ -393,6 +411,81 @@ interrupted()
 		return 1
 	}
 	no_sleepers && [ -z "$(ls "$tmp/scratch")" ]
+}
+
+# Several at a time, what they print in order; and those that have to be alone
+side_by_side()
+{
+	MEET=$tmp/meet
+	export MEET
+	rm -rf "$MEET"
+	mkdir "$MEET"
+	programs a=f.pass b=f.meets c=f.crash d=f.skip e=f.meets g=f.pass && run 1 -j 2 &&
+		[ "$(sed -n 's/^\(not \)*ok [0-9]* //p' "$tmp/stdout" | sed 's/ .*//' | tr -d '\n')" = abcdeg ] &&
+		prints "# running e" && last_line "4 passed, 1 failed, 1 skipped" || return 1
+	rm -rf "$MEET"
+	mkdir "$MEET"
+	programs a=f.pass hotplug_test_64=f.alone b=f.pass cgroup_test_32=f.alone \
+		lifetime_test_64=f.alone && run 0 -j 3 && prints "ok 3 hotplug_test_64" &&
+		last_line "5 passed, 0 failed, 0 skipped"
+}
+
+# killed_in_lane PROCESS: what stops one that runs beside others
+killed_in_lane()
+{
+	rm -rf "$tmp/scratch"
+	mkdir "$tmp/scratch"
+	programs a=f.pass,f.hang b=f.pass,f.hang c=f.pass
+	TMPDIR=$tmp/scratch $sh "$tmp/dir/run_tests.sh" -j 2 >"$tmp/stdout" 2>&1 &
+	driver=$!
+	# Both have printed the start of their test
+	tries=0
+	while [ "$(grep -l f.hang "$tmp"/scratch/*/lane.[12]/output 2>/dev/null | wc -l)" -lt 2 ] &&
+		[ $tries -lt 300 ]; do
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	$1 $driver
+	{
+		sleep 60
+		kill -KILL $driver
+	} &
+	watchdog=$!
+	wait $driver
+	got=$?
+	kill $watchdog
+	cat "$tmp/stdout"
+}
+
+kill_first_lane()
+{
+	# The lanes are the children that have children which are readers
+	read -r sid <"$(echo "$tmp"/scratch/*/lane.1/sid)"
+	sed 's/.*) //' "/proc/$sid/stat" >"$tmp/stat"
+	read -r _ parent _ <"$tmp/stat"
+	kill -KILL "$parent"
+	# The other one's program hangs
+	read -r sid <"$(echo "$tmp"/scratch/*/lane.2/pid)"
+	kill -KILL "$sid"
+}
+
+lane_is_killed()
+{
+	killed_in_lane kill_first_lane && [ $got -eq 1 ] && no_sleepers &&
+		[ -z "$(ls "$tmp/scratch")" ] &&
+		grep -qE '^not ok [12] [ab] # ERROR was not run to its end' "$tmp/stdout" &&
+		prints "ok 3 c"
+}
+
+kill_driver()
+{
+	kill -TERM "$1"
+}
+
+lanes_are_terminated()
+{
+	killed_in_lane kill_driver && [ $got -eq 143 ] && no_sleepers &&
+		[ -z "$(ls "$tmp/scratch")" ]
 }
 
 # As in some containers: then only the program itself can be killed.
@@ -523,6 +616,9 @@ for sh in sh bash "busybox ash"; do
 	check "$sh: times" says_where_time_goes
 	check "$sh: time limit" times_out
 	check "$sh: processes left behind" left_behind
+	check "$sh: several at a time" side_by_side
+	check "$sh: one of several is killed" lane_is_killed
+	check "$sh: several are terminated" lanes_are_terminated
 	check "$sh: terminated" as_it_comes
 	if unshare -m mount -t tmpfs none /proc 2>/dev/null; then
 		check "$sh: without /proc" without_proc

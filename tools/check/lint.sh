@@ -67,6 +67,23 @@ assertions()
 	return $bad
 }
 
+# run_tests.sh does not run them beside others, which hold slots and CPUs
+alone()
+{
+	sed -n '/^is_alone()/,/^}/p' "$top/run_tests.sh" >"$tmp/is_alone"
+	# shellcheck source=/dev/null
+	. "$tmp/is_alone"
+	bad=0
+	for f in $(cd "$top/tests" && grep -lE \
+		'expect_no_slot_leaked\(|SCHED_FIFO|stressor_start\(|struct hotplug|cgroup_dir' -- *_test.c); do
+		is_alone "${f%.c}_64" || {
+			echo "$f"
+			bad=1
+		}
+	done
+	return $bad
+}
+
 shell()
 {
 	# shellcheck disable=SC2046 # one word for each file
@@ -87,6 +104,7 @@ else
 	check "checkpatch --strict" style
 fi
 check "assertions in loops have braces" assertions
+check "programs that need all slots or CPUs run alone" alone
 if have shellcheck; then
 	check "shellcheck" shell
 else
