@@ -2,7 +2,8 @@
 # shellcheck shell=sh
 #
 # Sourced by lab.sh and kernel-tests.sh, which run something under each fault of
-# faults/list. They set $results and $kernel.
+# faults/list. They set $results and $kernel, and $machine_limit if a machine may take more
+# than 3000 s.
 # shellcheck disable=SC2034,SC2154
 
 list=$here/faults/list
@@ -48,7 +49,7 @@ machine()
 	initrd=$2
 	shift 2
 	"$here/run.sh" --kernel "$kernel" --initrd "$initrd" --output "$output" \
-		--timeout 3000 ${1:+--} "$@" >"$output.out" 2>&1 &
+		--timeout "${machine_limit:-3000}" ${1:+--} "$@" >"$output.out" 2>&1 &
 	child=$!
 	wait $child
 }

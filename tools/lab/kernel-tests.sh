@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The kernel's own tests, and LTP's, under the lab's faults, compared with the suite.
+# The kernel's own tests, LTP's and gdb's, under the lab's faults, compared with the suite.
 #
 #	kernel-tests.sh                all faults that the emulator can show
 #	kernel-tests.sh --ltp DIR      LTP's tests of debug registers instead, from a
 #	                               configured tree
+#	kernel-tests.sh --gdb          ten of gdb's of hardware breakpoints instead
 #	kernel-tests.sh --build DIR    only build them, from that source; prints where
 #	kernel-tests.sh --table        only print the table of the last runs
 #	kernel-tests.sh -v 6.1         that kernel's; KSRC=DIR takes another source
@@ -15,8 +16,8 @@
 # Which: all that has to do with ptrace, single-step, breakpoints and #DB, from
 # the same source tree as the kernel: selftests breakpoints, ptrace, x86 and
 # perf_events. Built as their Makefiles say, but static. The table has a column for
-# each of the suite, the kernel's own and LTP's that was run; the suite's is from the
-# last run of lab.sh.
+# each of the suite, the kernel's own, LTP's and gdb's that was run; the suite's is from
+# the last run of lab.sh.
 me="kernel-tests"
 # shellcheck source=tools/lab/common.sh
 . "$(dirname "$0")/common.sh"
@@ -26,7 +27,7 @@ me="kernel-tests"
 usage()
 {
 	[ $# -eq 0 ] || echo "kernel-tests.sh: $*" >&2
-	echo "Usage: kernel-tests.sh [--build DIR|--ltp DIR|--table] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
+	echo "Usage: kernel-tests.sh [--build DIR|--ltp DIR|--gdb|--table] [-v 6.12|6.1] [-k BZIMAGE] [FAULT]..." >&2
 	exit 2
 }
 
@@ -34,6 +35,7 @@ version=6.12 kernel='' mode='' ltp='' faults=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--table) mode=table ;;
+	--gdb) mode=gdb ;;
 	--build)
 		[ $# -gt 1 ] || usage "--build needs a value"
 		mode=build
@@ -67,6 +69,7 @@ done
 
 results=$lab/results-kernel-tests
 [ -z "$ltp" ] || results=$lab/results-ltp
+[ "$mode" != gdb ] || results=$lab/results-gdb
 
 # A column from the lines of each run
 table()
@@ -78,6 +81,7 @@ table()
 		results suite
 		results-kernel-tests kernel's own tests
 		results-ltp LTP
+		results-gdb gdb
 	END
 	awk '
 		FILENAME == ARGV[1] { if ($0 ~ /^[a-z]/) names[++total] = $1; next }
@@ -177,11 +181,9 @@ build_ltp()
 mkdir -p "$out" || die "cannot write below $lab"
 if [ -n "$ltp" ]; then
 	quietly "$out.log" build_ltp
-else
+elif [ "$mode" != gdb ]; then
 	quietly "$out.log" build_all
 fi
-programs=$(cd "$out" && find breakpoints ptrace perf_events x86 -type f -perm -100 2>/dev/null |
-	sort)
 if [ "$mode" = build ]; then
 	echo "$out"
 	exit
@@ -195,8 +197,17 @@ fi
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$here/init" "$root/init"
 cp "$here/in-machine.sh" "$here/own-tests.sh" "$root/suite/"
-# shellcheck disable=SC2086 # words
-(cd "$out" && cp --parents $programs "$root/suite/")
+if [ "$mode" = gdb ]; then
+	echo 100 >"$root/suite/limit"
+	machine_limit=9000
+	programs=$("$here/gdb-tests.sh" "$root") || exit 1
+else
+	echo 30 >"$root/suite/limit"
+	programs=$(cd "$out" && find breakpoints ptrace perf_events x86 -type f -perm -100 \
+		2>/dev/null | sort)
+	# shellcheck disable=SC2086 # words
+	(cd "$out" && cp --parents $programs "$root/suite/")
+fi
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$lab/kernel-tests.gz" ||
 	die "cannot write $lab/kernel-tests.gz"
 

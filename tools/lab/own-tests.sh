@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# For in-machine.sh: the kernel's own tests, or LTP's, built by kernel-tests.sh. They
+# For in-machine.sh: the kernel's own tests, LTP's or gdb's, built by kernel-tests.sh. They
 # run twice with no fault; a result counts only where it differs from both runs, since
 # what fails there too says nothing. Prints
 #	lab: good PROGRAM PASSED FAILED [no-end]
 # Give the fault "none" as the last one to see what the tests catch by chance.
 
-limit=30	# seconds
+limit=$(cat limit)	# seconds
 
 # run PROGRAM NAME: its results to /tmp/NAME.ok and /tmp/NAME.bad, sorted
 run()
 {
-	timeout -s KILL $limit "./$1" >/tmp/out 2>&1 </dev/null
+	timeout -s KILL "$limit" "./$1" >/tmp/out 2>&1 </dev/null
 	rc=$?
 	# Its children may hang on
-	killall -q -9 "${1##*/}"
+	killall -q -9 "${1##*/}" expect gdb
 	# TAP, with numbers that are the test's name; and the "[OK] text" of the x86
 	# tests, with addresses in it
 	sed -n 's/^ok [0-9]* *//p; s/^[[:space:]]*\[OK\][[:space:]]*//p' /tmp/out |
