@@ -159,8 +159,12 @@ else
 	fi
 fi
 
+dies_with_us=
+! command -v setpriv >/dev/null 2>&1 || dies_with_us="setpriv --pdeathsig TERM"
+
 say "building the suite"
-initrd=$("$here/lab/initramfs.sh") || exit 1
+$dies_with_us "$here/lab/initramfs.sh" >"$tmp/initrd" || exit 1
+initrd=$(cat "$tmp/initrd")
 suite=$cache/lab/suite
 
 # Distributed to the machines: what takes long first, each to the one that has least
@@ -209,9 +213,6 @@ else
 	distribute "$count" >"$tmp/lanes" || exit 1
 	count=$(wc -l <"$tmp/lanes")
 fi
-
-dies_with_us=
-! command -v setpriv >/dev/null 2>&1 || dies_with_us="setpriv --pdeathsig TERM"
 
 say "booting $count of QEMU with $kernel"
 mkfifo "$tmp/lines" || exit 1

@@ -19,12 +19,12 @@ die()
 	exit 1
 }
 
-# stoppable COMMAND...: run it; a signal to this shell ends it, too
+# stoppable COMMAND...: run it; a signal to this shell ends it and all that it has started
 stoppable()
 {
-	"$@" &
+	setsid "$@" &
 	child=$!
-	trap 'kill $child; exit 143' INT TERM
+	trap 'kill -- -$child; exit 143' INT TERM
 	wait $child
 }
 

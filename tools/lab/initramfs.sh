@@ -37,7 +37,8 @@ fi
 
 suite()
 {
-	make -s -j "$jobs" -C "$top" install INSTALL_PATH="$lab/suite" USERLDFLAGS=-static &&
+	stoppable make -s -j "$jobs" -C "$top" install INSTALL_PATH="$lab/suite" \
+		USERLDFLAGS=-static &&
 		cp -r "$lab/suite/." "$root/suite" &&
 		cp "$top"/tools/known-failures/*.txt "$root/suite"
 }
@@ -61,7 +62,7 @@ compat32()
 
 checkout()
 {
-	make -s -j "$jobs" -C "$top/tests" && mkdir "$root/prebuilt" &&
+	stoppable make -s -j "$jobs" -C "$top/tests" && mkdir "$root/prebuilt" &&
 		preloaded shim "$top"/tools/faults/*.c &&
 		preloaded lose -D_GNU_SOURCE "$top/tools/bench/lose.c" &&
 		cp -r "$top/Makefile" "$top/run_tests.sh" "$top/tests" "$top/tools" \
