@@ -71,7 +71,8 @@ zcat "$initrd" | cpio -i --quiet
 cp -r "$SUITE/." suite
 cd suite
 echo "lab: up 1.00" >"$line"
-STUB=$$ MACHINE=$machine TMPDIR=$PWD sh ../cmd >"$line" 2>&1 </dev/null &
+# As tools/lab/init
+STUB=$$ MACHINE=$machine TMPDIR=$PWD HW_BREAKPOINT_KTAP=1 sh ../cmd >"$line" 2>&1 </dev/null &
 wait $!
 echo "lab: exit $?" >"$line"
 END

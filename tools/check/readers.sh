@@ -167,7 +167,7 @@ by_lkp()
 by_name()
 {
 	! sed 's/^ *//' "$1" | awk '
-		/^# (time|known failures|skipped|FAILED|VERDICT)/ || /^#   / ||
+		/^# (time|running|known failures|skipped|FAILED|VERDICT)/ || /^#   / ||
 			/^#  RUN  / || /^# [a-z0-9_]+(\.[A-Za-z0-9_]+)+: / || !/^#/ { next }
 		/^# (kernel|CPU|hypervisor|CPUs|program|ptrace breakpoints|perf breakpoints|traps): / { next }
 		/^# (Starting|PASSED|FAILED|Totals)/ || /^# [a-z0-9_]+: Test (terminated|ended)/ { next }
