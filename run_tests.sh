@@ -47,9 +47,10 @@ usage()
 	                             limit for each program, 0 for none
 	                             (default: 300)
 	  -j, --jobs N               run up to N programs at a time, except those that
-	                             need all slots of a CPU (default: 4; 1 with --times
-	                             or if HW_BREAKPOINT_KTAP is set). With 1, what they
-	                             print is to be seen up to a crash of the kernel
+	                             need all slots of a CPU (default: 4; 1 with --times,
+	                             if HW_BREAKPOINT_KTAP is set, or on a machine known
+	                             to lose traps). With 1, what they print is to be
+	                             seen up to a crash of the kernel
 	  --times                    say at the end where the time went: all programs, and
 	                             the tests that took longest
 
@@ -395,6 +396,7 @@ choose_known()
 		fi
 		chosen="$chosen# known failures: ${f##*/}, for $reason$cr"
 		read_known "$f"
+		! grep -q '^# Jobs: 1$' "$f" || one_lane=1
 	done
 }
 
@@ -583,13 +585,6 @@ trap 'exit 141' PIPE
 #
 top=$(cd "$(dirname "$0")" && pwd) || exit 1
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || jobs=1
-if [ -n "$lanes" ]; then
-	:
-elif [ -n "$HW_BREAKPOINT_KTAP$times" ]; then
-	lanes=1
-else
-	lanes=4
-fi
 if [ -r "$top/kselftest-list.txt" ]; then
 	dir=$top
 	lists=$top/known-failures
@@ -719,7 +714,10 @@ may_hold()
 }
 
 chosen=
+one_lane=$HW_BREAKPOINT_KTAP$times
 choose_known
+[ -n "$lanes" ] || lanes=${one_lane:+1}
+[ -n "$lanes" ] || lanes=4
 
 # all.PROGRAM: its tests, if it can list them. run.PROGRAM: those to run, "*" for
 # all of them. hang.PROGRAM: "TEST REASON", not to be run.
