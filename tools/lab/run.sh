@@ -124,7 +124,8 @@ pid=
 # shellcheck disable=SC2317
 cleanup()
 {
-	[ -z "$pid" ] || kill "$pid" 2>/dev/null
+	# Not before it has ended, within the 5 s of "timeout -k"
+	[ -z "$pid" ] || { kill "$pid" && wait "$pid"; } 2>/dev/null
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
