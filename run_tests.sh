@@ -1185,7 +1185,7 @@ stopping()
 	[ "$repeat" -gt 1 ] && [ -e "$tmp/failed" ]
 }
 
-# run_lane NAME NUMBER:PROGRAM...
+# run_lane LANE NUMBER:PROGRAM...
 run_lane()
 {
 	trap stop_program EXIT
@@ -1206,41 +1206,47 @@ run_lane()
 		[ -n "$prog" ] || continue
 		echo "begun $number $prog" >&4
 		run_program "$number" "$prog" >"$tmp/output.$number"
-		echo "ended $number $prog" >&4
+		echo "ended $number" >&4
 	done
 }
 
-# print_in_order NUMBER: what the lanes have written, from that one on; and at once what
+# print_in_order NUMBER:PROGRAM...: what the lanes have written of these; and at once what
 # they begin, for whoever sees the machine die
 print_in_order()
 {
-	next=$1
 	while read -r what number prog; do
 		if [ "$what" = begun ]; then
 			echo "# running $prog"
 			continue
 		fi
 		: >"$tmp/ended.$number"
-		set --
-		while [ -e "$tmp/ended.$next" ]; do
-			set -- "$@" "$tmp/output.$next"
-			next=$((next + 1))
+		while [ $# -gt 0 ] && [ -e "$tmp/ended.${1%%:*}" ]; do
+			cat "$tmp/output.${1%%:*}" || exit 141
+			shift
 		done
-		[ $# -eq 0 ] || cat "$@" || exit 141
+	done
+	# No lane is left, and what is left here waited for one that was killed
+	for word; do
+		number=${word%%:*}
+		prog=${word#*:}
+		if [ -e "$tmp/ended.$number" ]; then
+			cat "$tmp/output.$number" || exit 141
+		elif ! stopping || [ -e "$tmp/begun.$number" ]; then
+			result fail "$prog" "was not run to its end"
+			echo "not ok $number $prog # ERROR was not run to its end"
+			: >"$tmp/failed"
+		fi
 	done
 }
 
-# run_lanes LANES NUMBER:PROGRAM...
+# run_lanes NUMBER:PROGRAM...
 run_lanes()
 {
-	of=$1
-	shift
-	[ $# -gt 0 ] || return 0
-	rm -f "$tmp/ended"
-	mkfifo "$tmp/ended" || exit 1
-	print_in_order "${1%%:*}" <"$tmp/ended" &
+	rm -f "$tmp/lines"
+	mkfifo "$tmp/lines" || exit 1
+	print_in_order "$@" <"$tmp/lines" &
 	printer=$!
-	exec 4>"$tmp/ended"
+	exec 4>"$tmp/lines"
 	# Uprobes wait for RCU most of the time, one after the other: all in one lane, from
 	# the beginning
 	uprobes=
@@ -1252,7 +1258,7 @@ run_lanes()
 		esac
 	done
 	n=0
-	while [ $n -lt "$of" ]; do
+	while [ $n -lt "$lanes" ]; do
 		n=$((n + 1))
 		order="$others $uprobes"
 		[ $n -gt 1 ] || order="$uprobes $others"
@@ -1268,39 +1274,19 @@ run_lanes()
 	lane_pids=
 	stop_lanes
 	wait "$printer" || exit 141
-	gap=
-	for word; do
-		number=${word%%:*}
-		if [ -e "$tmp/ended.$number" ]; then
-			[ -z "$gap" ] || cat "$tmp/output.$number"
-			continue
-		fi
-		# The printer has waited for this one
-		gap=y
-		if stopping && [ ! -e "$tmp/begun.$number" ]; then
-			continue
-		fi
-		result fail "${word#*:}" "was not run to its end"
-		echo "not ok $number ${word#*:} # ERROR was not run to its end"
-		: >"$tmp/failed"
-	done
 }
 
 # First those that may run beside others
-if [ "$lanes" -gt 1 ] && [ "$selected" -gt 1 ]; then
-	beside=
-	alone=
-	for prog in $plan; do
-		if is_alone "$prog"; then
-			alone="$alone $prog"
-		else
-			beside="$beside $prog"
-		fi
-	done
-	plan="$beside $alone"
-else
-	lanes=1
-fi
+beside=
+alone=
+for prog in $plan; do
+	if [ "$lanes" -eq 1 ] || [ "$selected" -eq 1 ] || is_alone "$prog"; then
+		alone="$alone $prog"
+	else
+		beside="$beside $prog"
+	fi
+done
+plan="$beside $alone"
 
 # On a terminal people read it, and KTAP is for others. The log is kept for the summary
 # only.
@@ -1330,24 +1316,17 @@ while [ $round -lt "$repeat" ]; do
 	round=$((round + 1))
 	note=
 	[ "$repeat" -eq 1 ] || note=" run $round of $repeat"
-	words=
 	set --
-	for prog in $plan; do
+	for prog in $beside; do
+		number=$((number + 1))
+		set -- "$@" "$number:$prog"
+	done
+	[ $# -eq 0 ] || run_lanes "$@"
+	for prog in $alone; do
 		stopping && break
 		number=$((number + 1))
-		if [ "$lanes" -eq 1 ]; then
-			run_program $number "$prog"
-		elif is_alone "$prog"; then
-			set -- "$@" "$number:$prog"
-		else
-			words="$words $number:$prog"
-		fi
+		run_program $number "$prog"
 	done
-	if [ "$lanes" -gt 1 ]; then
-		# shellcheck disable=SC2086 # words
-		run_lanes "$lanes" $words
-		stopping || run_lanes 1 "$@"
-	fi
 	stopping || continue
 	echo "Bail out! failed in run $round of $repeat"
 	break

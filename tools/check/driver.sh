@@ -459,7 +459,7 @@ killed_in_lane()
 
 kill_first_lane()
 {
-	# The lanes are the children that have children which are readers
+	# The parent of its program's session
 	read -r sid <"$(echo "$tmp"/scratch/*/lane.1/sid)"
 	sed 's/.*) //' "/proc/$sid/stat" >"$tmp/stat"
 	read -r _ parent _ <"$tmp/stat"
