@@ -75,7 +75,7 @@ alone()
 	. "$tmp/is_alone"
 	bad=0
 	for f in $(cd "$top/tests" && grep -lE \
-		'expect_no_slot_leaked\(|SCHED_FIFO|stressor_start\(|struct hotplug|cgroup_dir' -- *_test.c); do
+		'expect_no_slot_leaked\(|SCHED_FIFO|stressor_start\(|undo_on_exit\(' -- *_test.c); do
 		is_alone "${f%.c}_64" || {
 			echo "$f"
 			bad=1

@@ -38,6 +38,12 @@ need()
 	done
 }
 
+# libraries PROGRAM...: the shared ones that they are loaded with
+libraries()
+{
+	ldd "$@" | sed -n 's/.* => //; s/^[[:blank:]]*\(\/[^ ]*\) (.*/\1/p' | sort -u
+}
+
 # quietly LOG COMMAND...: or one line that says where the log is
 quietly()
 {

@@ -104,9 +104,7 @@ installed()
 		grep -vE '^$|/(man|doc|info|lintian)/' | while read -r f; do
 		[ -d "$f" ] || echo "$f"
 	done
-	for p in "$dir/usr/bin/gdb" /usr/bin/expect; do
-		ldd "$p" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p; s/^[^/=]*\(\/lib[^ ]*\) .*/\1/p'
-	done
+	libraries "$dir/usr/bin/gdb" /usr/bin/expect
 	echo /lib/x86_64-linux-gnu/libthread_db.so.1
 }
 installed | sort -u | while read -r f; do

@@ -69,8 +69,7 @@ checkout()
 			"$root/checkout" &&
 		rm -f "$root"/checkout/tests/*.o "$root"/checkout/tests/*_32 &&
 		compat32 "$root/checkout/tests" && rm -f "$root"/checkout/tests/*.o &&
-		ldd "$root"/checkout/tests/*_64 "$root"/prebuilt/*.so |
-		sed -n 's/.* => //; s/^[[:blank:]]*\(\/[^ ]*\) (.*/\1/p' | sort -u |
+		libraries "$root"/checkout/tests/*_64 "$root"/prebuilt/*.so |
 			cpio -p -d -L --quiet "$root"
 }
 
