@@ -163,7 +163,11 @@ dies_with_us=
 ! command -v setpriv >/dev/null 2>&1 || dies_with_us="setpriv --pdeathsig TERM"
 
 say "building the suite"
-$dies_with_us "$here/lab/initramfs.sh" >"$tmp/initrd" || exit 1
+# In the background: a signal is not to wait for it
+$dies_with_us "$here/lab/initramfs.sh" >"$tmp/initrd" &
+lanes=$!
+wait $lanes || exit 1
+lanes=
 initrd=$(cat "$tmp/initrd")
 suite=$cache/lab/suite
 
