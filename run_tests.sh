@@ -127,6 +127,19 @@ matches()
 	return 1
 }
 
+# may_match PROGRAM PATTERN: whether the pattern can match a test of the program
+may_match()
+{
+	case $2 in
+	*:*) ;;
+	# A wildcard with no colon after it may match part of the test's name
+	*[*?[]*) return 0 ;;
+	esac
+	# shellcheck disable=SC2254 # a pattern is what it is
+	case $1 in ${2%%:*}) return 0 ;; esac
+	return 1
+}
+
 #
 # Options; all errors in them are reported before anything is run.
 #
@@ -400,6 +413,18 @@ choose_known()
 	done
 }
 
+# known_of PROGRAM LINES: those of the lines that may be for tests of the program, in
+# lines_of. All lines for each test would take longer than the tests.
+known_of()
+{
+	lines=$2
+	lines_of=
+	while [ -n "$lines" ]; do
+		! may_match "$1" "${lines%% *}" || lines_of=$lines_of${lines%%"$cr"*}$cr
+		lines=${lines#*"$cr"}
+	done
+}
+
 # known NAME LINES: set reason if one of the lines is for this test.
 known()
 {
@@ -417,11 +442,11 @@ known()
 	return 1
 }
 
-# recognise NAME LINE: set recognised if a failure of this test that prints LINE is
-# known.
+# recognise NAME LINE LINES: set recognised if a failure of this test that prints LINE
+# is known by one of the lines.
 recognise()
 {
-	lines=$known_seen
+	lines=$3
 	while [ -n "$lines" ]; do
 		reason=${lines%%"$cr"*}
 		lines=${lines#*"$cr"}
@@ -700,15 +725,8 @@ may_hold()
 {
 	globs=$tests
 	while [ -n "$globs" ]; do
-		glob=${globs%%"$cr"*}
+		! may_match "$1" "${globs%%"$cr"*}" || return 0
 		globs=${globs#*"$cr"}
-		# A wildcard with no colon after it may match part of the test's name
-		case $glob in
-		*:*) glob=${glob%%:*} ;;
-		*[*?[]*) return 0 ;;
-		esac
-		# shellcheck disable=SC2254 # a pattern is what it is
-		case $1 in $glob) return 0 ;; esac
 	done
 	return 1
 }
@@ -823,6 +841,10 @@ report()
 	while read -r line; do
 		want=$want$line$cr
 	done <"$tmp/all.$prog"
+	known_of "$prog" "$known_fail"
+	fail_here=$lines_of
+	known_of "$prog" "$known_seen"
+	seen_here=$lines_of
 	seen=$cr
 	planned=
 	count=0
@@ -871,7 +893,7 @@ report()
 			"# perf breakpoints: "* | "# traps: "*)
 			printf '%s\n' "$line" >>"$tmp/environment.$number" ;;
 		"# "*)
-			[ -z "$known_seen" ] || recognise "$prog:$running" "$line"
+			[ -z "$seen_here" ] || recognise "$prog:$running" "$line" "$seen_here"
 			line_text=${line#"# "}
 			[ -n "$first" ] || first=${line_text#"$running: "} ;;
 		1..[0-9]*)
@@ -1006,7 +1028,7 @@ one_result()
 		state=xfail
 		detail="$recognised: $detail"
 		line="ok $place $name # XFAIL known failure: $recognised"
-	elif [ $state != skip ] && known "$prog:$name" "$known_fail"; then
+	elif [ $state != skip ] && known "$prog:$name" "$fail_here"; then
 		if [ $state = fail ]; then
 			state=xfail
 			line="ok $place $name # XFAIL known failure: $reason"
