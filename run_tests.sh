@@ -140,6 +140,20 @@ may_match()
 	return 1
 }
 
+# lines_for PROGRAM LINES: those of the lines, which begin with a pattern, that may be for
+# tests of the program, in lines_for. All lines for each test would take longer than
+# the tests.
+lines_for()
+{
+	lines=$2
+	lines_for=
+	while [ -n "$lines" ]; do
+		one=${lines%%"$cr"*}
+		lines=${lines#*"$cr"}
+		! may_match "$1" "${one%% *}" || lines_for=$lines_for$one$cr
+	done
+}
+
 #
 # Options; all errors in them are reported before anything is run.
 #
@@ -413,18 +427,6 @@ choose_known()
 	done
 }
 
-# known_of PROGRAM LINES: those of the lines that may be for tests of the program, in
-# lines_of. All lines for each test would take longer than the tests.
-known_of()
-{
-	lines=$2
-	lines_of=
-	while [ -n "$lines" ]; do
-		! may_match "$1" "${lines%% *}" || lines_of=$lines_of${lines%%"$cr"*}$cr
-		lines=${lines#*"$cr"}
-	done
-}
-
 # known NAME LINES: set reason if one of the lines is for this test.
 known()
 {
@@ -672,7 +674,7 @@ can_select()
 		for f in "$dir/$prog" "$dir/$prog.elf"; do
 			[ ! -f "$f" ] || printf '%s\0' "$f"
 		done
-	done | xargs -0 grep -l -s -e '-r name' | sed 's,.*/,,; s/\.elf$//'
+	done | xargs -0 grep -F -l -s -e '-r name' | sed 's,.*/,,; s/\.elf$//'
 }
 
 # list_tests PROGRAM...: the names of the tests of each, from the table that -l prints,
@@ -719,18 +721,6 @@ list_tests()
 		END { flush() }'
 }
 
-# may_hold PROGRAM: can one of the -t patterns match a test of it? Listing the tests
-# of a program takes long on a slow machine.
-may_hold()
-{
-	globs=$tests
-	while [ -n "$globs" ]; do
-		! may_match "$1" "${globs%%"$cr"*}" || return 0
-		globs=${globs#*"$cr"}
-	done
-	return 1
-}
-
 chosen=
 one_lane=$HW_BREAKPOINT_KTAP$times
 choose_known
@@ -741,7 +731,9 @@ choose_known
 # all of them. hang.PROGRAM: "TEST REASON", not to be run.
 candidates=
 for prog in $programs; do
-	[ -z "$tests" ] || may_hold "$prog" || continue
+	# Listing the tests of a program takes long on a slow machine
+	lines_for "$prog" "$tests"
+	[ -z "$tests" ] || [ -n "$lines_for" ] || continue
 	candidates="$candidates$prog$cr"
 	: >"$tmp/all.$prog"
 done
@@ -759,12 +751,20 @@ whole=
 for prog in $candidates; do
 	: >"$tmp/run.$prog"
 	: >"$tmp/hang.$prog"
-	if [ -z "$tests$known_hang" ]; then
+	lines_for "$prog" "$known_hang"
+	hang_here=$lines_for
+	lines_for "$prog" "$tests"
+	tests_here=$lines_for
+	# Are all its tests wanted?
+	if [ -z "$tests" ] || matches "$prog" "$tests_here"; then
+		tests_here=
+	fi
+	if [ -z "$tests_here$hang_here" ]; then
 		echo '*' >"$tmp/run.$prog"
 	elif [ -s "$tmp/all.$prog" ]; then
 		while read -r t; do
-			[ -z "$tests" ] || matches "$prog:$t" "$tests" || continue
-			if known "$prog:$t" "$known_hang"; then
+			[ -z "$tests_here" ] || matches "$prog:$t" "$tests_here" || continue
+			if known "$prog:$t" "$hang_here"; then
 				echo "$t $reason" >>"$tmp/hang.$prog"
 			else
 				echo "$t" >>"$tmp/run.$prog"
@@ -774,11 +774,11 @@ for prog in $candidates; do
 			echo '*' >"$tmp/run.$prog"
 	else
 		# The part of a pattern that is for the program's name decides.
-		if [ -n "$tests" ]; then
-			matches "$prog" "$(echo "$tests" | sed 's/:.*//')" || continue
+		if [ -n "$tests_here" ]; then
+			matches "$prog" "$(echo "$tests_here" | sed 's/:.*//')" || continue
 			whole="$whole $prog"
 		fi
-		if known "$prog" "$(echo "$known_hang" | sed 's/:[^ ]*//')"; then
+		if known "$prog" "$(echo "$hang_here" | sed 's/:[^ ]*//')"; then
 			echo "* $reason" >"$tmp/hang.$prog"
 		else
 			echo '*' >"$tmp/run.$prog"
@@ -797,6 +797,8 @@ while [ -n "$rest" ]; do
 	t=${rest%%"$cr"*}
 	rest=${rest#*"$cr"}
 	for prog in $plan; do
+		may_match "$prog" "$t" || continue
+		! matches "$prog" "$t" || continue 2
 		if [ -s "$tmp/all.$prog" ]; then
 			while read -r name; do
 				matches "$prog:$name" "$t" && continue 3
@@ -841,10 +843,10 @@ report()
 	while read -r line; do
 		want=$want$line$cr
 	done <"$tmp/all.$prog"
-	known_of "$prog" "$known_fail"
-	fail_here=$lines_of
-	known_of "$prog" "$known_seen"
-	seen_here=$lines_of
+	lines_for "$prog" "$known_fail"
+	fail_here=$lines_for
+	lines_for "$prog" "$known_seen"
+	seen_here=$lines_for
 	seen=$cr
 	planned=
 	count=0
