@@ -40,6 +40,8 @@ suite()
 	stoppable make -s -j "$jobs" -C "$top" install INSTALL_PATH="$lab/suite" \
 		USERLDFLAGS=-static &&
 		cp -r "$lab/suite/." "$root/suite" &&
+		# What the emulated machine has to unpack
+		strip "$root"/suite/*_64 "$root"/suite/*.elf &&
 		cp "$top"/tools/known-failures/*.txt "$root/suite"
 }
 
