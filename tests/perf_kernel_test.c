@@ -30,20 +30,31 @@
 
 static unsigned long word;
 
-/* The address of a symbol; 0 if it is not shown */
-static unsigned long long symbol_addr(const char *name)
+/* The addresses of @n symbols; 0 for those not shown */
+static void find_symbols(const char *const *names, unsigned long long *addrs,
+			 unsigned int n)
 {
-	unsigned long long addr, found = 0;
 	FILE *f = fopen("/proc/kallsyms", "re");
-	char symbol[128];
+	char line[256], *name;
+	unsigned int i, left = n;
 
-	if (!f)
-		return 0;
-	while (!found && fscanf(f, "%llx %*c %127s%*[^\n]", &addr, symbol) == 2)
-		if (!strcmp(symbol, name))
-			found = addr;
-	fclose(f);
-	return found;
+	memset(addrs, 0, n * sizeof(*addrs));
+	/* "ADDRESS TYPE NAME", for a module's with a tab and "[MODULE]" */
+	while (f && left && fgets(line, sizeof(line), f)) {
+		name = strchr(line, ' ');
+		if (!name || strlen(name) < 3)
+			continue;
+		name += 3;
+		name[strcspn(name, "\t\n")] = '\0';
+		for (i = 0; i < n; i++) {
+			if (addrs[i] || strcmp(name, names[i]))
+				continue;
+			addrs[i] = strtoull(line, NULL, 16);
+			left -= !!addrs[i];
+		}
+	}
+	if (f)
+		fclose(f);
 }
 
 /* A program header of a 64-bit ELF file, and its offset in the file: elf(5) */
@@ -170,11 +181,13 @@ TEST_F(perf_kernel, entry_code_refused)
 		"entry_SYSCALL_64", "asm_exc_debug", "asm_exc_nmi",
 		"asm_exc_page_fault", "asm_exc_int3",
 	};
+	unsigned long long addrs[ARRAY_SIZE(names)];
 	unsigned int i, known = 0;
 
+	find_symbols(names, addrs, ARRAY_SIZE(names));
 	self->attr.bp_type = HW_BREAKPOINT_X;
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
-		self->attr.bp_addr = symbol_addr(names[i]);
+		self->attr.bp_addr = addrs[i];
 		if (!self->attr.bp_addr)
 			continue;
 		known++;
@@ -216,13 +229,15 @@ static int accepted_in(struct __test_metadata *_metadata,
  */
 TEST_F(perf_kernel, per_cpu_offsets_refused)
 {
-	unsigned long long addr = symbol_addr("__per_cpu_offset");
+	static const char *const name = "__per_cpu_offset";
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	unsigned long long addr;
 
+	find_symbols(&name, &addr, 1);
 	if (!addr)
 		SKIP(return, SKIP_NO_SYMBOLS);
-	ASSERT_EQ(0, accepted_in(_metadata, &self->attr, "__per_cpu_offset",
-				 addr, 8 * cpus));
+	ASSERT_EQ(0, accepted_in(_metadata, &self->attr, name, addr,
+				 8 * cpus));
 }
 
 /*
@@ -235,27 +250,25 @@ TEST_F(perf_kernel, per_cpu_offsets_refused)
  */
 TEST_F(perf_kernel, entry_data_refused)
 {
-	static const struct {
-		const char *name;
-		unsigned int size;
-	} data[] = {
-		{ "gdt_page", 128 }, { "cpu_tss_rw", 104 },
-		{ "cpu_tlbstate", 8 }, { "cpu_dr7", 8 },
+	static const char *const names[] = {
+		"__per_cpu_offset", "gdt_page", "cpu_tss_rw", "cpu_tlbstate",
+		"cpu_dr7",
 	};
-	unsigned long long offsets = symbol_addr("__per_cpu_offset"), base, addr;
+	static const unsigned int sizes[] = { 0, 128, 104, 8, 8 };
 	unsigned int i, cpu, cpus = sysconf(_SC_NPROCESSORS_CONF), known = 0;
+	unsigned long long addrs[ARRAY_SIZE(names)], base;
 
-	if (!offsets)
+	find_symbols(names, addrs, ARRAY_SIZE(names));
+	if (!addrs[0])
 		SKIP(return, SKIP_NO_SYMBOLS);
-	for (i = 0; i < ARRAY_SIZE(data); i++) {
-		addr = symbol_addr(data[i].name);
-		for (cpu = 0; addr && cpu < cpus && cpu < MAX_CPUS; cpu++) {
-			if (!read_kernel(offsets + 8 * cpu, &base, 8))
+	for (i = 1; i < ARRAY_SIZE(names); i++) {
+		for (cpu = 0; addrs[i] && cpu < cpus && cpu < MAX_CPUS; cpu++) {
+			if (!read_kernel(addrs[0] + 8 * cpu, &base, 8))
 				SKIP(return, SKIP_REFUSED, "/proc/kcore");
 			known++;
 			ASSERT_EQ(0, accepted_in(_metadata, &self->attr,
-						 data[i].name, addr + base,
-						 data[i].size)) {
+						 names[i], addrs[i] + base,
+						 sizes[i])) {
 				TH_LOG("of CPU %u", cpu);
 			}
 		}
@@ -271,10 +284,12 @@ TEST_F(perf_kernel, entry_data_refused)
  */
 TEST_F(perf_kernel, counts_each_system_call)
 {
-	unsigned long long addr = symbol_addr(SYSCALL_SYMBOL);
+	static const char *const name = SYSCALL_SYMBOL;
+	unsigned long long addr;
 	unsigned int i;
 	int fd;
 
+	find_symbols(&name, &addr, 1);
 	if (!addr)
 		SKIP(return, SKIP_NO_SYMBOLS);
 	self->attr = perf_attr(HW_BREAKPOINT_X, probe_target(0),
