@@ -45,7 +45,7 @@ TEST(frozen_and_thawed)
 	while (!freezer_pid && !__atomic_load_n(stop, __ATOMIC_RELAXED)) {
 		write_file(f.state, f.freeze);
 		write_file(f.state, f.thaw);
-		sched_yield();
+		let_others_run();
 	}
 	if (!freezer_pid)
 		_exit(0);

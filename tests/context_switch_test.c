@@ -324,7 +324,7 @@ TEST_F(migration, by_third_process)
 	if (!mover)
 		_exit(0);
 	while (!__atomic_load_n(moved, __ATOMIC_RELAXED))
-		sched_yield();
+		let_others_run();
 	EXPECT_EQ(0, group_run(self->t, 4));
 	__atomic_store_n(keep_moving, 0, __ATOMIC_RELAXED);
 	ASSERT_EQ(mover, waitpid(mover, &status, 0));
@@ -531,7 +531,7 @@ static int access_until_stopped(const struct group_tracee *m, const int *stop)
 	report_unexpected_sigtrap();
 	for (step = 0; !__atomic_load_n(stop, __ATOMIC_RELAXED); step++) {
 		group_access(m, step);
-		sched_yield();
+		let_others_run();
 	}
 	return 0;
 }

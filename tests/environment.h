@@ -2,7 +2,21 @@
 #ifndef HW_BREAKPOINT_ENVIRONMENT_H
 #define HW_BREAKPOINT_ENVIRONMENT_H
 
+#include <sched.h>
 #include <stdbool.h>
+
+/**
+ * let_others_run() - in a loop that waits for another thread or process
+ *
+ * On this CPU, or on another one.  Emulators that run one virtual CPU after the other,
+ * as QEMU without KVM does with thread=single, change to the next one at PAUSE;
+ * otherwise only after 100 ms (TCG_KICK_PERIOD in accel/tcg).
+ */
+static inline void let_others_run(void)
+{
+	__builtin_ia32_pause();
+	sched_yield();
+}
 
 const char *environment(void);
 void print_environment(void);

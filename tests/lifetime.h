@@ -91,7 +91,7 @@ static inline void parent(struct tracee *t)
 	if (pid < 0)
 		_exit(1);
 	while (!__atomic_load_n(&l->done, __ATOMIC_ACQUIRE)) {
-		sched_yield();
+		let_others_run();
 		/*
 		 * A thread that dies kills its process; the status of a process
 		 * is checked

@@ -649,7 +649,7 @@ static void killer(struct race *r)
 
 	for (round = 1; round <= KILLS; round++) {
 		while (__atomic_load_n(&r->round, __ATOMIC_ACQUIRE) != round)
-			sched_yield();
+			let_others_run();
 		/* Earlier and later, from one iteration to the next */
 		for (spins = 0; spins < round * 100; spins++)
 			__atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -164,7 +164,7 @@ TEST_F(nmi, sysrq_backtrace)
 	for (n = 1; n <= ROUNDS * ACCESSES; n++) {
 		ASSERT_EQ(0, tracee_cont(&self->t));
 		while (__atomic_load_n(&nmi->running, __ATOMIC_SEQ_CST) < n)
-			sched_yield();
+			let_others_run();
 		ASSERT_EQ(1, write(fd, "l", 1));
 		__atomic_store_n(&nmi->go, n, __ATOMIC_SEQ_CST);
 		ASSERT_EQ(0, tracee_wait(&self->t, &s));

@@ -547,7 +547,7 @@ static bool some_more(struct running *b, pid_t child)
 	while (stores(b) < n + BUSY_STORES) {
 		if (waitpid(child, NULL, WNOHANG))
 			return false;
-		sched_yield();
+		let_others_run();
 	}
 	return true;
 }

@@ -562,9 +562,8 @@ static void close_while_hit(void *arg)
 
 	if (pthread_create(&thread, NULL, hitter, MIDDLE))
 		_exit(1);
-	do {
-		tid = __atomic_load_n(&hitter_state, __ATOMIC_SEQ_CST);
-	} while (!tid && !sched_yield());
+	while (!(tid = __atomic_load_n(&hitter_state, __ATOMIC_SEQ_CST)))
+		let_others_run();
 
 	for (i = 0; i < 50; i++) {
 		fd = perf_try(attr, tid, -1);
@@ -573,7 +572,7 @@ static void close_while_hit(void *arg)
 		/* While hits and signals keep arriving */
 		n = signals();
 		while (signals() == n)
-			sched_yield();
+			let_others_run();
 		close(fd);
 	}
 	__atomic_store_n(&hitter_state, 0, __ATOMIC_SEQ_CST);

@@ -560,7 +560,7 @@ TEST_F(slot_lifetime, kept_when_tracer_thread_exits)
 	 * exit_notify()
 	 */
 	while (!syscall(SYS_tgkill, getpid(), p.tid, 0))
-		sched_yield();
+		let_others_run();
 	/* If Yama and the like permit it once they permit it again */
 	if (p.err)
 		end_detached(t);

@@ -316,7 +316,7 @@ static void freeze(struct stressor *c)
 	}
 	write_file(f.state, f.freeze);
 	write_file(f.state, f.thaw);
-	sched_yield();
+	let_others_run();
 }
 
 /* Move them to the next CPU, whether they run or are stopped */
@@ -330,7 +330,7 @@ static void move(struct stressor *c)
 		if (tid)
 			pin_to_cpu(tid, some_cpu(*c->count + i));
 	}
-	sched_yield();
+	let_others_run();
 }
 
 /* The same by a cpuset */
@@ -350,7 +350,7 @@ static void change_cpuset(struct stressor *c)
 	write_file(set.cpus, text);
 	if (!*c->count)
 		move_to_cgroup(c, set.procs);
-	sched_yield();
+	let_others_run();
 }
 
 /*
@@ -426,7 +426,7 @@ static void count_own_trap(int sig, siginfo_t *info, void *context)
 static void wait_for(const int *flag)
 {
 	while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
-		sched_yield();
+		let_others_run();
 }
 
 /*
@@ -498,7 +498,7 @@ static bool kill_while_storing(pid_t first)
 				 takeover->n);
 			return false;
 		}
-		sched_yield();
+		let_others_run();
 	}
 	kill(first, SIGKILL);
 	if (waitpid(first, &status, 0) == first && WIFSIGNALED(status)) {
@@ -658,7 +658,7 @@ void stressor_wait_started(struct stressor *c)
 	while (!__atomic_load_n(c->count, __ATOMIC_RELAXED) &&
 	       !waitid(P_PID, c->pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
 	       !info.si_pid)
-		sched_yield();
+		let_others_run();
 }
 
 /**

@@ -483,7 +483,7 @@ TEST_F(thread_group, tracer_for_each_thread)
 	}
 	while (__atomic_load_n(&team->begun, __ATOMIC_ACQUIRE) < TRACERS) {
 		ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
-		sched_yield();
+		let_others_run();
 	}
 	for (i = 0; i < TRACERS; i++) {
 		tracers[i] = (struct tracer){ .t = &self->t[1 + i],

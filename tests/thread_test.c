@@ -11,6 +11,7 @@
  * context_switch_test.
  */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -74,6 +75,12 @@ struct team {
 	struct thread thread[4 + BRIEF];
 };
 
+static void end_thread(struct team *team)
+{
+	__atomic_add_fetch(&team->ended, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &team->ended, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
 static int run_rounds(void *arg)
 {
 	struct thread *th = arg;
@@ -91,7 +98,7 @@ static int run_rounds(void *arg)
 		else if (write(th->next->turn[1], &turn, 1) != 1)
 			return 1;
 	}
-	__atomic_add_fetch(&team->ended, 1, __ATOMIC_RELEASE);
+	end_thread(team);
 	return 0;
 }
 
@@ -104,15 +111,15 @@ static int store_until_stopped(void *arg)
 		th->progress += 1;
 		probe_store4(&team->word, th->progress);
 	}
-	__atomic_add_fetch(&team->ended, 1, __ATOMIC_RELEASE);
+	end_thread(team);
 	return 0;
 }
 
 /* The leader of the process creates the threads, and exits after them */
 static void run_leader(struct team *team, int (*body)(void *arg))
 {
+	unsigned int i, ended;
 	struct thread *th;
-	unsigned int i;
 
 	for (i = 0; i < team->n; i++) {
 		th = &team->thread[i];
@@ -122,10 +129,15 @@ static void run_leader(struct team *team, int (*body)(void *arg))
 		/* Short-lived threads: only a few at a time */
 		while (team->brief && i > team->n - team->brief &&
 		       __atomic_load_n(&team->ended, __ATOMIC_ACQUIRE) + 4 < i)
-			sched_yield();
+			let_others_run();
 	}
-	while (__atomic_load_n(&team->ended, __ATOMIC_ACQUIRE) != team->n)
-		sched_yield();
+	/* The registers of an armed leader are loaded, and replaced, now and then */
+	while ((ended = __atomic_load_n(&team->ended, __ATOMIC_ACQUIRE)) != team->n) {
+		if (team->leader.armed)
+			let_others_run();
+		else
+			syscall(SYS_futex, &team->ended, FUTEX_WAIT, ended, NULL, NULL, 0);
+	}
 }
 
 static void run_leader_and_threads(struct tracee *t)
@@ -313,6 +325,7 @@ TEST_F(thread, armed_leader_and_unarmed_threads)
 		self->team->thread[i].m.nr = 0;
 		self->team->thread[i].m.armed = false;
 	}
+	self->team->leader.armed = true;
 	start_team(_metadata, self->t);
 	/* The leader accesses none of it; only its exit is expected */
 	ASSERT_EQ(0, group_arm(&self->t[0]));

@@ -74,7 +74,7 @@ static void remove_cgroup(const char *dir)
 	int i;
 
 	for (i = 0; i < 100000 && rmdir(dir) && errno == EBUSY; i++)
-		sched_yield();
+		let_others_run();
 }
 
 /**
@@ -187,7 +187,7 @@ void take_cpu_online(const void *arg)
 
 	/* EBUSY is temporary */
 	for (i = 0; i < 1000 && write_file(h->path, "1"); i++)
-		sched_yield();
+		let_others_run();
 }
 
 /**
