@@ -632,15 +632,16 @@ else
 	sid=$maker
 	wait "$maker" || exit 4
 
-	$setsid make -s -j "$jobs" -C "$top/tests" OUTPUT="$dir" >&2 &
+	# The list comes first: there is one also if the build fails.
+	$setsid make -s --no-print-directory -j "$jobs" -C "$top/tests" OUTPUT="$dir" \
+		emit_tests all >"$tmp/programs" &
 	maker=$!
 	sid=$maker
 	wait "$maker"
 	built=$?
 	maker=
 	sid=
-	programs=$(make -s --no-print-directory -C "$top/tests" \
-		OUTPUT="$dir" emit_tests | sed -e 's/.*://')
+	programs=$(sed -e 's/.*://' "$tmp/programs")
 	[ -n "$programs" ] || cannot_run "there is no program to run"
 	[ $built -eq 0 ] || {
 		echo "$me: the build failed" >&2
