@@ -172,26 +172,25 @@ initrd=$(cat "$tmp/initrd")
 suite=$cache/lab/suite
 
 # Distributed to the machines: what takes long first, each to the one that has least
-# to do. Seconds as run_tests.sh --times has measured them; those not named take about 2.
+# to do. Seconds as a run has measured them; those not named take about 1.
 distribute()
 {
 	sed 's/.*://' "$suite/kselftest-list.txt" | awk -v lanes="$1" '
 		BEGIN {
-			split("thread 20 context_switch 17 insn 10 lifetime 8 stressor 6 " \
-				"access 5 watchpoint 5 perf_kernel 5 step_insn 4 perf 4 " \
-				"perf_enable 4 perf_sigtrap 4 register 4 slot_accounting 3 " \
-				"execute 3 execute_insn 3 report 3 uprobe_step 3 perf_cpu 3", word, " ")
+			split("context_switch 12 stressor 5 thread 5 watchpoint 3 insn 3 " \
+				"perf_sigtrap 3 perf_kernel 2 uprobe_step 2 report 2 register 2 " \
+				"step_insn 2 perf_cpu 2", word, " ")
 			for (i = 1; i in word; i += 2)
 				cost[word[i]] = word[i + 1]
 		}
 		{
 			name = $0
 			sub(/_test_.*/, "", name)
-			seconds[$0] = name in cost ? cost[name] : 2
+			seconds[$0] = name in cost ? cost[name] : 1
 			program[NR] = $0
 		}
 		END {
-			for (want = 20; want > 0; want--)
+			for (want = 12; want > 0; want--)
 				for (i = 1; i <= NR; i++) {
 					if (seconds[program[i]] != want)
 						continue
