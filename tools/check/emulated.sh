@@ -35,8 +35,8 @@ make_stub "$copy/tools/lab/initramfs.sh" <<'END'
 cache=$(dirname "$0")/../../.cache
 . "$(dirname "$0")/../debian.sh"
 one_at_a_time
-: >"$cache/lab/initramfs.gz"
-echo "$cache/lab/initramfs.gz"
+: >"$cache/lab/initramfs.cpio"
+echo "$cache/lab/initramfs.cpio"
 END
 
 # SIGUSR1: the kernel dies. The processes of a machine have its name in their

@@ -21,7 +21,7 @@ case $#$1 in
 	;;
 esac
 
-need cpio cpio gzip gzip busybox busybox-static
+need cpio cpio busybox busybox-static
 busybox=$(command -v busybox)
 ! ldd "$busybox" >/dev/null 2>&1 || die "$busybox is not static: apt-get install busybox-static"
 
@@ -79,9 +79,10 @@ cp "$busybox" "$root/bin/busybox"
 cp "$here/init" "$root/init"
 quietly "$lab/$kind.log" $kind
 
-initramfs=$lab/initramfs.gz
-[ $kind = suite ] || initramfs=$lab/$kind.gz
-if ! { (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$initramfs.new" &&
+# Not compressed: an emulated machine takes 5 s to undo it
+initramfs=$lab/initramfs.cpio
+[ $kind = suite ] || initramfs=$lab/$kind.cpio
+if ! { (cd "$root" && find . | cpio -o -H newc --quiet) >"$initramfs.new" &&
 	mv "$initramfs.new" "$initramfs"; }; then
 	die "cannot write $initramfs"
 fi

@@ -114,7 +114,7 @@ good_kernel()
 	fi
 	say "no fault:${patterns:- all programs}"
 	# shellcheck disable=SC2086 # words
-	machine good "$lab/initramfs.gz" sh ./run_tests.sh -o 2400 -k lab.txt $patterns
+	machine good "$initrd" sh ./run_tests.sh -o 2400 -k lab.txt $patterns
 	rc=$?
 	if [ $rc -eq 0 ]; then
 		say "green: $(tail -n 2 "$results/good/ktap" | head -n 1)"

@@ -40,7 +40,7 @@ initrd=$("$here/initramfs.sh") || exit 1
 results=$lab/repeat
 # The archive is the lab's to replace while machines boot from it
 if ! { mkdir -p "$results/add" && cp "$top/tools/repeat.sh" "$results/add" &&
-	cp "$initrd" "$results/initramfs.gz"; }; then
+	cp "$initrd" "$results/initramfs"; }; then
 	die "cannot write $results"
 fi
 
@@ -53,7 +53,7 @@ boot()
 {
 	name=$1-$2-$3
 	image=$("$here/kernel.sh" -v "$1") || exit 1
-	stoppable "$here/run.sh" --kernel "$image" --initrd "$results/initramfs.gz" \
+	stoppable "$here/run.sh" --kernel "$image" --initrd "$results/initramfs" \
 		--add "$results/add" --smp "$2" --output "$results/$name" \
 		--timeout $((minutes * 60 + 7200)) -- \
 		"sh /repeat.sh /suite $((minutes * 60)) $3 -o 3600 -k lab.txt" \
