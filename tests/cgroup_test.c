@@ -3,7 +3,6 @@
  * Armed tracees that are frozen, and moved between CPUs, by cgroups.  Each test
  * creates the cgroup it needs, if that is permitted, and removes it.
  */
-#include <sched.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -8,7 +8,6 @@
  * migration to another CPU, when a CPU comes online.  So one of these precedes
  * every access here, and every trap is still exact.
  */
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>

@@ -6,11 +6,11 @@
 #include <stdbool.h>
 
 /**
- * let_others_run() - in a loop that waits for another thread or process
+ * let_others_run() - for a loop that waits for others, or that is only a load for them
  *
- * On this CPU, or on another one.  Emulators that run one virtual CPU after the other,
- * as QEMU without KVM does with thread=single, change to the next one at PAUSE;
- * otherwise only after 100 ms (TCG_KICK_PERIOD in accel/tcg).
+ * They may be on this CPU or on another one.  Emulators that run one virtual CPU
+ * after the other, as QEMU without KVM does with thread=single, change to the next
+ * one at PAUSE; otherwise only after 100 ms (TCG_KICK_PERIOD in accel/tcg).
  */
 static inline void let_others_run(void)
 {

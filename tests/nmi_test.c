@@ -12,7 +12,6 @@
  * what looks like an error: only with HW_BREAKPOINT_SYSRQ in the environment.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 

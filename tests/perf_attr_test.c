@@ -9,7 +9,6 @@
 #include <cpuid.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #include "environment.h"

@@ -5,7 +5,6 @@
  * must count every hit, and a disabled one none.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 

@@ -5,7 +5,6 @@
 #include <linux/membarrier.h>
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

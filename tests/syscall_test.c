@@ -9,7 +9,6 @@
  * breakpoint or a single-step on the call, and kernel text being patched.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
