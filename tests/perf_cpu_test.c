@@ -24,7 +24,7 @@
 #define RETRIES	10000
 
 /* An address that no other program is likely to use */
-#define UNLIKELY	0x2a5a5000UL
+#define UNLIKELY	0x8a5a5000UL
 
 static unsigned int *words;
 static int cpus[MAX_CPUS], nr_cpus;

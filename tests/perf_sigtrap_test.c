@@ -39,7 +39,8 @@ static bool is_pending(void)
 }
 
 /* When executed again, the program stores to the watched address */
-#define IMAGE_PAGE	((void *)0x20000000UL)
+/* Above the heap, which begins up to 1 GB after a static program (arch_randomize_brk()) */
+#define IMAGE_PAGE	((void *)0x80000000UL)
 
 static int map_image_page(void)
 {

@@ -31,7 +31,8 @@ static void store4(void *addr, unsigned int n)
  * When this program is executed again, see run_image(), it only maps a page at
  * the given address and stores there.
  */
-#define IMAGE_PAGE	((void *)0x20000000UL)
+/* Above the heap, which begins up to 1 GB after a static program (arch_randomize_brk()) */
+#define IMAGE_PAGE	((void *)0x80000000UL)
 #define IMAGE_HITS	5
 
 static void __attribute__((constructor(101))) image_main(void)
