@@ -5,6 +5,13 @@
 #include <sched.h>
 #include <stdbool.h>
 
+/*
+ * Where memory can be mapped at a fixed address, in either bitness.  Below it may be
+ * heap: that of a static program begins up to 1 GB after it (arch_randomize_brk()),
+ * that of a 32-bit PIE ends below 0x70000000.
+ */
+#define FIXED_ADDRESS	0x80000000UL
+
 /**
  * let_others_run() - for a loop that waits for others, or that is only a load for them
  *

@@ -30,7 +30,7 @@
  *
  * Regression test for f7da04c9c486 (DR6 and DR7 showed the old values).
  */
-#define ARENA	((char *)0x20000000)	/* user space in either bitness */
+#define ARENA	((char *)FIXED_ADDRESS)
 #define ARENA_WORD	((unsigned int *)(ARENA + 1024))
 #define ARENA_OTHER	((unsigned int *)(ARENA + 2048))
 #define ARENA_CODE	(ARENA + 4096)

@@ -388,6 +388,21 @@ static inline void perf_exec(const char *env)
 	execve("/proc/self/exe", argv, envp);
 }
 
+/* Memory of both programs */
+#define PERF_IMAGE_PAGE	((void *)FIXED_ADDRESS)
+
+/**
+ * perf_map_image_page() - map PERF_IMAGE_PAGE
+ *
+ * Return: true if it is mapped now.
+ */
+static inline bool perf_map_image_page(void)
+{
+	return mmap(PERF_IMAGE_PAGE, 4096, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+		    0) == PERF_IMAGE_PAGE;
+}
+
 /**
  * perf_is_image() - whether this program was executed by perf_exec()
  *

@@ -39,23 +39,13 @@ static bool is_pending(void)
 }
 
 /* When executed again, the program stores to the watched address */
-/* Above the heap, which begins up to 1 GB after a static program (arch_randomize_brk()) */
-#define IMAGE_PAGE	((void *)0x80000000UL)
-
-static int map_image_page(void)
-{
-	return mmap(IMAGE_PAGE, 4096, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
-		    0) != IMAGE_PAGE;
-}
-
 static void __attribute__((constructor(101))) image_main(void)
 {
 	if (!perf_is_image())
 		return;
-	if (map_image_page())
+	if (!perf_map_image_page())
 		_exit(2);
-	store4(IMAGE_PAGE, 5);
+	store4(PERF_IMAGE_PAGE, 5);
 	_exit(0);
 }
 
@@ -597,13 +587,13 @@ static void exec_hits(void *arg)
 {
 	int fd;
 
-	if (map_image_page())
+	if (!perf_map_image_page())
 		_exit(2);
 	fd = perf_try(arg, 0, -1);
 	if (fd < 0 || fcntl(fd, F_SETFD, 0))
 		_exit(3);
-	trap.addr = IMAGE_PAGE;
-	store4(IMAGE_PAGE, 2);
+	trap.addr = PERF_IMAGE_PAGE;
+	store4(PERF_IMAGE_PAGE, 2);
 	if (signals() != 2 || wrong())
 		_exit(4);
 	perf_exec(PERF_IMAGE_ENV);
@@ -615,7 +605,7 @@ TEST_F(perf_sigtrap_task, removed_on_exec)
 	struct waiting_child child;
 
 	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
-	self->attr.bp_addr = (unsigned long)IMAGE_PAGE;
+	self->attr.bp_addr = (unsigned long)PERF_IMAGE_PAGE;
 	ASSERT_EQ(0, child_start(&child, exec_hits, &self->attr));
 	ASSERT_EQ(0, child_release(&child));
 }

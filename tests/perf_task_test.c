@@ -27,23 +27,16 @@ static void store4(void *addr, unsigned int n)
 		probe_store4(addr, n);
 }
 
-/*
- * When this program is executed again, see run_image(), it only maps a page at
- * the given address and stores there.
- */
-/* Above the heap, which begins up to 1 GB after a static program (arch_randomize_brk()) */
-#define IMAGE_PAGE	((void *)0x80000000UL)
+/* When this program is executed again, see run_image(), it only stores there */
 #define IMAGE_HITS	5
 
 static void __attribute__((constructor(101))) image_main(void)
 {
 	if (!perf_is_image())
 		return;
-	if (mmap(IMAGE_PAGE, 4096, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) !=
-	    IMAGE_PAGE)
+	if (!perf_map_image_page())
 		_exit(2);
-	store4(IMAGE_PAGE, IMAGE_HITS);
+	store4(PERF_IMAGE_PAGE, IMAGE_HITS);
 	_exit(0);
 }
 
@@ -51,11 +44,9 @@ static void __attribute__((constructor(101))) image_main(void)
 static void run_image(void *arg)
 {
 	(void)arg;
-	if (mmap(IMAGE_PAGE, 4096, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) !=
-	    IMAGE_PAGE)
+	if (!perf_map_image_page())
 		_exit(3);
-	store4(IMAGE_PAGE, 3);
+	store4(PERF_IMAGE_PAGE, 3);
 	perf_exec(PERF_IMAGE_ENV);
 	_exit(4);
 }
@@ -240,7 +231,7 @@ TEST_F(perf_task, kept_across_exec)
 	struct waiting_child child;
 	int fd;
 
-	self->attr.bp_addr = (unsigned long)IMAGE_PAGE;
+	self->attr.bp_addr = (unsigned long)PERF_IMAGE_PAGE;
 	ASSERT_EQ(0, child_start(&child, run_image, NULL));
 	fd = perf_open(_metadata, &self->attr, child.pid, -1);
 	ASSERT_EQ(0, child_release(&child));
@@ -255,7 +246,7 @@ TEST_F(perf_task, removed_on_exec)
 
 	if (!kernel_is(5, 13))
 		SKIP(return, SKIP_OLD_KERNEL);
-	self->attr.bp_addr = (unsigned long)IMAGE_PAGE;
+	self->attr.bp_addr = (unsigned long)PERF_IMAGE_PAGE;
 	self->attr.remove_on_exec = 1;
 	ASSERT_EQ(0, child_start(&child, run_image, NULL));
 	fd = perf_open(_metadata, &self->attr, child.pid, -1);
@@ -269,7 +260,7 @@ TEST_F(perf_task, enabled_on_exec)
 	struct waiting_child child;
 	int fd;
 
-	self->attr.bp_addr = (unsigned long)IMAGE_PAGE;
+	self->attr.bp_addr = (unsigned long)PERF_IMAGE_PAGE;
 	self->attr.enable_on_exec = 1;
 	self->attr.disabled = 1;
 	ASSERT_EQ(0, child_start(&child, run_image, NULL));

@@ -23,7 +23,7 @@
 #include "perf_event.h"
 #include "probes.h"
 
-#define ARENA		((char *)0x20000000)	/* user space in either bitness */
+#define ARENA		((char *)FIXED_ADDRESS)
 #define ARENA_WORD	((unsigned int *)(ARENA + 1024))
 #define EXEC_ENV	"HW_BREAKPOINT_LIFETIMES_EXEC"
 #define EXEC_CODE	7	/* exit code of the new program */
