@@ -54,7 +54,6 @@ struct thread {
  * struct team - a process and its threads, in shared memory
  * @leader: only its exit is expected
  * @n: number of threads
- * @begun: number of threads created
  * @ended: number of threads that have finished
  * @ring: a thread passes the turn to the next after every access
  * @brief: each of the last @brief threads is created when the one before has
@@ -66,7 +65,6 @@ struct thread {
 struct team {
 	struct group_tracee leader;
 	unsigned int n;
-	unsigned int started;
 	unsigned int ended;
 	bool ring;
 	unsigned int brief;
