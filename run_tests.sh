@@ -776,7 +776,7 @@ for prog in $candidates; do
 	else
 		# The part of a pattern that is for the program's name decides.
 		if [ -n "$tests_here" ]; then
-			matches "$prog" "$(echo "$tests_here" | sed 's/:.*//')" || continue
+			case $tests_here in *:*) ;; *) continue ;; esac
 			whole="$whole $prog"
 		fi
 		if known "$prog" "$(echo "$hang_here" | sed 's/:[^ ]*//')"; then
@@ -813,9 +813,10 @@ done
 
 if [ -n "$list" ]; then
 	for prog in $plan; do
+		lines_for "$prog" "$tests"
 		if [ -s "$tmp/all.$prog" ]; then
 			while read -r t; do
-				[ -z "$tests" ] || matches "$prog:$t" "$tests" || continue
+				[ -z "$tests" ] || matches "$prog:$t" "$lines_for" || continue
 				echo "$prog:$t"
 			done <"$tmp/all.$prog"
 		else
