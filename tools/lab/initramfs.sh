@@ -37,11 +37,10 @@ fi
 
 suite()
 {
+	# -s: less for the emulated machine to unpack
 	stoppable make -s -j "$jobs" -C "$top" install INSTALL_PATH="$lab/suite" \
-		USERLDFLAGS=-static &&
+		USERLDFLAGS="-static -s" &&
 		cp -r "$lab/suite/." "$root/suite" &&
-		# What the emulated machine has to unpack
-		strip "$root"/suite/*_64 "$root"/suite/*.elf &&
 		cp "$top"/tools/known-failures/*.txt "$root/suite"
 }
 
