@@ -58,7 +58,7 @@ static inline void on_trap(int sig, siginfo_t *siginfo, void *context)
 	unsigned long ip = uc->uc_mcontext.gregs[UC_IP];
 
 	__atomic_add_fetch(&trap.signals, 1, __ATOMIC_SEQ_CST);
-	trap.last_data = info->data;
+	__atomic_store_n(&trap.last_data, info->data, __ATOMIC_RELAXED);
 	if (sig != SIGTRAP || info->code != TRAP_PERF ||
 	    info->addr != trap.addr || info->data != trap.data ||
 	    info->type != PERF_TYPE_BREAKPOINT || info->flags != trap.flags ||
