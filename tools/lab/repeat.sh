@@ -55,7 +55,7 @@ boot()
 	image=$("$here/kernel.sh" -v "$1") || exit 1
 	stoppable "$here/run.sh" --kernel "$image" --initrd "$results/initramfs" \
 		--add "$results/add" --smp "$2" --output "$results/$name" \
-		--timeout $((minutes * 60 + 7200)) -- \
+		--append mitigations=off --timeout $((minutes * 60 + 7200)) -- \
 		"sh /repeat.sh /suite $((minutes * 60)) $3 -o 3600 -k lab.txt" \
 		>"$results/$name.out" 2>&1
 	status=$?
