@@ -3,8 +3,8 @@
 #
 # Is it green every time, and is nothing left when it is killed? For REPEAT_MINUTES (2)
 # whole runs beside random load (tools/repeat.sh), and as long again, runs and soaks, here
-# and in an emulator, that are killed at random moments. REPEAT_SEED=N repeats the loads
-# of an earlier run. What failed is kept in .cache/repeat.
+# and in an emulator, and the lab, that are killed at random moments. REPEAT_SEED=N
+# repeats the loads of an earlier run. What failed is kept in .cache/repeat.
 . "$(dirname "$0")/../tap.sh"
 
 minutes=${REPEAT_MINUTES:-2}
@@ -40,7 +40,7 @@ ours()
 {
 	find /proc -maxdepth 2 -path '/proc/[0-9]*/exe' -lname "$dir/*" 2>/dev/null |
 		sed 's/[^0-9]//g'
-	pgrep -f "$dir/|$scratch/"
+	pgrep -f "$dir/|$scratch/|^sh $top/tools/lab/lab\.sh"
 }
 
 offline()
@@ -74,12 +74,15 @@ any()
 kill_one()
 {
 	seconds=$(any 2 2 6 6 6 40)
-	case $(any run run soak emulated) in
+	case $(any run run soak emulated lab) in
 	run) set -- "$dir/run_tests.sh" ;;
 	soak) set -- "$dir/run_tests.sh" --soak 60s ;;
 	emulated)
 		seconds=40
 		set -- "$top/run_tests.sh" --emulated -t 'slot_test_64' ;;
+	lab)
+		seconds=40
+		set -- "$top/tools/lab/lab.sh" -k "$lab_kernel" disable_ignored ;;
 	esac
 	TMPDIR=$scratch setsid sh "$@" >"$tmp/log" 2>&1 &
 	pid=$!
@@ -110,6 +113,7 @@ killed()
 	: >"$kept/kills"
 	# What a killed compiler leaves is not ours
 	"$top/tools/lab/initramfs.sh" >/dev/null || return
+	lab_kernel=$("$top/tools/lab/kernel.sh" -f) || return
 	while [ "$(date +%s)" -lt $end ]; do
 		kill_one
 		kills=$((kills + 1))

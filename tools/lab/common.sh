@@ -33,7 +33,7 @@ need()
 {
 	while [ $# -gt 1 ]; do
 		command -v "$1" >/dev/null 2>&1 ||
-			die "$1 is missing: apt-get install $2 (tools/lab/setup.sh installs all that the lab needs)"
+			die "$1 is missing: apt-get install $2 (tools/lab/setup.sh installs what lab.sh needs)"
 		shift 2
 	done
 }

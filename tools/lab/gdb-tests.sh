@@ -16,7 +16,6 @@ me="gdb-tests"
 
 [ $# -eq 1 ] || die "usage: gdb-tests.sh ROOT"
 root=$1
-need runtest dejagnu expect expect
 
 # Of 30, those that take some seconds in the emulator; watchpoint-reuse-slot and
 # watchpoint take minutes there

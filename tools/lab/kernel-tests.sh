@@ -127,6 +127,7 @@ if [ "$mode" = table ]; then
 fi
 
 "$here/setup.sh" || exit 1
+[ "$mode" != gdb ] || need runtest dejagnu expect expect
 if [ "$mode" != build ] && [ -z "$kernel" ]; then
 	kernel=$("$here/kernel.sh" -v "$version" -f) || exit 1
 fi
