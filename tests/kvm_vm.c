@@ -107,9 +107,9 @@ static void vm_fill(struct vm *vm)
 	table = (__u64 *)(vm->mem + AT_PML4);
 	table[0] = (base + AT_PDPT) | 7;
 	table = (__u64 *)(vm->mem + AT_PDPT);
-	table[0] = (base + AT_PD) | 7;
+	table[base >> 30] = (base + AT_PD) | 7;
 	table = (__u64 *)(vm->mem + AT_PD);
-	table[base / VM_SIZE] = base | 0x87;
+	table[base / VM_SIZE % 512] = base | 0x87;
 
 	table = (__u64 *)(vm->mem + AT_GDT);
 	table[SEL_CODE / 8] = 0x00af9b000000ffffULL;

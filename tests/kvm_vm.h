@@ -42,9 +42,11 @@ struct kvm_run;
 /*
  * A VM is 2 MB of address space, of which the first half is memory; the rest is
  * for accesses that KVM must emulate.  The page of a vCPU's stack tells its
- * handler where the data of that vCPU is.
+ * handler where the data of that vCPU is.  Below 2 GB, for addresses in code, and
+ * above the 1 GB after a static program where its heap may begin
+ * (arch_randomize_brk() in arch/x86/kernel/process.c).
  */
-#define VM_BASE		0x20000000UL
+#define VM_BASE		0x60000000UL
 #define VM_SIZE		0x200000UL
 #define VM_MEMORY	0x100000UL
 #define VM_HOLE		0x180000UL
