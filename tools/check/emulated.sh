@@ -247,7 +247,7 @@ known()
 {
 	echo "fail_test_64:t.two fail the reason" >"$tmp/list"
 	programs a fail && ends 0 "3 passed, 0 failed, 1 skipped" --known-failures "$tmp/list" &&
-		heads "# known failures that failed (counted as skipped):"
+		heads "# skipped, known failure: the reason (1-list):"
 }
 
 # interrupted SIGNAL: ends everything that was started
