@@ -268,14 +268,14 @@ done
 
 #
 # Summarize what a log says about its machine: the environment that each program
-# has printed, what was skipped because of it, and how many traps were missed. Exits
-# with 1 if breakpoints are dead.
+# has printed, what was skipped because of it, and how many traps were missed where a
+# test failed. Exits with 1 if breakpoints are dead.
 #
 verdict()
 {
 	awk '
 	{ sub(/^[# ]*/, "") }
-	/^kernel: / { program++ }
+	/^kernel: / { program++; here = failed }
 	/^hypervisor: / { hypervisor = substr($0, 13) }
 	/^(ptrace|perf) breakpoints: / {
 		way = $1
@@ -303,7 +303,8 @@ verdict()
 		}
 	}
 	/^not ok [0-9]/ { failed++ }
-	/^traps: [0-9]+ verified, / { verified += $2; missed += $4 }
+	# Those of known failures say nothing about others
+	/^traps: [0-9]+ verified, / { verified += $2; missed += failed > here ? $4 : 0 }
 	END {
 		known["KVMKVMKVM"] = "KVM"
 		known["bhyve bhyve "] = "bhyve, or a guest of it with para-virtual KVM"

@@ -333,7 +333,7 @@ says_what_is_lost()
 	programs a=f.pass,f.fail b=f.pass
 	export MISSED=3 FIRES="fires at times (32 of 64)"
 	run 1 && grep -q '^# VERDICT: armed breakpoints did not always trap' "$tmp/stdout" &&
-		prints "#   traps missed: 6 of 306 expected" &&
+		prints "#   traps missed: 3 of 303 expected" &&
 		prints "#     ptrace execute fires at times (32 of 64)"
 	result=$?
 	unset MISSED FIRES
