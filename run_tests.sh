@@ -18,7 +18,7 @@ usage()
 {
 	cat <<-END
 	Usage: $me [-h] [-l] [-t PATTERN]... [-n N] [-k FILE]... [-o SECONDS] [-j N] [--times]
-	  or:  $me --emulated [OPTION]...
+	  or:  $me --emulated [-t PATTERN]... [-k FILE]...
 	  or:  $me --bisect [-t PATTERN]...
 	  or:  $me --junit FILE [OPTION]...
 	  or:  $me --compare OLD NEW
@@ -40,14 +40,14 @@ usage()
 	  --no-system-changes        take no CPU offline, create no cgroup, and use no
 	                             uprobe, also as root
 	  --clean-up                 undo what runs have left that were killed with all
-	                             their processes: scratch directories, cgroups, a
-	                             CPU that is offline
+	                             their processes: scratch directories, cgroups; and
+	                             take every CPU online that is offline
 
 	  -o, --override-timeout SECONDS
 	                             limit for each program, 0 for none
 	                             (default: 300)
 	  -j, --jobs N               run up to N programs at a time, except those that
-	                             need all slots of a CPU (default: 4; 1 with --times,
+	                             need all slots of a CPU or the CPU (default: 4; 1 with --times,
 	                             if HW_BREAKPOINT_KTAP is set, or on a machine known
 	                             to lose traps). With 1, what they print is to be
 	                             seen up to a crash of the kernel
@@ -70,7 +70,8 @@ usage()
 	                             DR6 and DR7, as a failure's record has them
 
 	  --soak TIME                instead of the tests, run tracees under a random
-	                             background load for TIME: a number and s, m, h or d
+	                             background load for TIME: in seconds, or a number
+	                             and s, m, h or d
 	  --tracers N                number of tracers (4)
 	  --tracees N                maximum number of tracees of each tracer (4)
 	  --seed N                   repeat the random choices of an earlier run
@@ -84,7 +85,8 @@ usage()
 	program prints first.
 
 	Exit status: 0 all well, 1 something failed or breakpoints are dead, 2 bad
-	usage, 4 nothing could run.
+	usage, 4 nothing could run. --compare: 1 something is worse, 3 a log is cut off.
+	--bisect: as git bisect wants it.
 	END
 }
 

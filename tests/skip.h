@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * All reasons for which a test is skipped.  They are constant, so that results of
- * different machines can be compared, and each is explained in the table of the
- * README (in the kernel tree: in the cover letter of the series).
+ * different machines can be compared.
  */
 #ifndef HW_BREAKPOINT_SKIP_H
 #define HW_BREAKPOINT_SKIP_H

@@ -12,9 +12,7 @@ build()
 	mkdir "$tmp/tree" && ln -s "$top/tools" "$tmp/tree/tools" &&
 		cp -r "$top/tests" "$copy" && cp "$top/tools/example/negate_test.c" "$copy" &&
 		rm -f "$copy"/*_64 "$copy"/*_32 "$copy"/*.o &&
-		echo 'TESTS_BOTHBITS := negate_test' >"$copy/programs" &&
-		sed -i -e '/^TESTS_BOTHBITS += /d' -e '/^# Built and installed/i\
-include programs' -e 's/^EXTENDED := .*/EXTENDED :=/' "$copy/Makefile" &&
+		(cd "$tmp/tree" && eval "$(grep "TESTS_BOTHBITS" "$top/tools/example/README")") &&
 		KSRC=$tree make -s -C "$copy" "$copy/negate_test_64" >"$tmp/out" 2>&1 &&
 		"${CC:-gcc}" -O2 -shared -fPIC -I"$top/tests" -o "$tmp/shim.so" \
 			"$top"/tools/faults/*.c -ldl
