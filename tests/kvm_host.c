@@ -48,6 +48,18 @@ void host_disarm(struct host *h)
 		close(h->fd[--h->n]);
 }
 
+static int open_retrying(struct perf_event_attr *attr)
+{
+	int fd;
+
+	do {
+		fd = syscall(SYS_perf_event_open, attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		if (fd < 0)
+			fd = -errno;
+	} while (retry_on_enospc(fd));
+	return fd;
+}
+
 static int host_open(const struct bp *bp)
 {
 	static const unsigned int types[] = {
@@ -67,14 +79,12 @@ static int host_open(const struct bp *bp)
 	/* An execute breakpoint is as long as a long in the kernel */
 	if (bp->type == BP_EXECUTE)
 		attr.bp_len = 8;
-	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
-		     PERF_FLAG_FD_CLOEXEC);
-	if (fd < 0 && errno == EINVAL && bp->type == BP_EXECUTE) {
+	fd = open_retrying(&attr);
+	if (fd == -EINVAL && bp->type == BP_EXECUTE) {
 		attr.bp_len = 4;
-		fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
-			     PERF_FLAG_FD_CLOEXEC);
+		fd = open_retrying(&attr);
 	}
-	return fd < 0 ? -errno : fd;
+	return fd;
 }
 
 /**

@@ -23,8 +23,8 @@
 /* Tries, a millisecond apart, while others hold slots */
 #define RETRIES	10000
 
-/* An address that no other program is likely to use */
-#define UNLIKELY	0x8a5a5000UL
+/* An address that no other program is likely to use, nor another run of this one */
+#define UNLIKELY	(0x8a5a5000UL + getpid() % 4096 * 4096UL)
 
 static unsigned int *words;
 static int cpus[MAX_CPUS], nr_cpus;
@@ -261,8 +261,9 @@ TEST_F(slots_free_after, close)
 	for (n = 0; n < 50; n++) {
 		for (i = 0; i < DR_SLOTS; i++) {
 			int cpu = (n + i) % 3 ? -1 : cpus[n % nr_cpus];
+			struct perf_event_attr attr = word_attr(i);
 
-			fd[i] = open_word(i, 0, cpu);
+			fd[i] = perf_try_retrying(&attr, 0, cpu);
 			ASSERT_LE(0, fd[i]);
 		}
 		close_all(fd, DR_SLOTS);
@@ -598,7 +599,8 @@ TEST_F(cpu_event, three_slots_remain)
 	ASSERT_EQ(0, group_run(self->t, TRACEES));
 
 	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
-	/* Its own count is exact as well: all stores of this thread */
+	/* Its own count is exact as well: all stores of this thread on that CPU */
+	ASSERT_EQ(0, pin_to_cpu(0, self->cpus[0]));
 	for (i = 0; i < 100; i++)
 		probe_store4(&self->area[GROUP_MAX - 1].written, i);
 	for (cpu = 0; cpu < self->ncpus; cpu++) {
