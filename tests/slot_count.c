@@ -75,6 +75,9 @@ int cpu_slots_take(int cpu, int *fd, int n)
 	return 0;
 }
 
+/* Whether the files of a process were not to be seen */
+static bool hidden_files;
+
 /* Whether a link in @dir is to a perf event */
 static bool has_perf_event(const char *dir)
 {
@@ -83,6 +86,8 @@ static bool has_perf_event(const char *dir)
 	char link[64];
 	DIR *d = opendir(dir);
 
+	if (!d && (errno == EACCES || errno == EPERM))
+		hidden_files = true;
 	while (d && !has && (e = readdir(d))) {
 		ssize_t n = readlinkat(dirfd(d), e->d_name, link,
 				       sizeof(link) - 1);
@@ -141,7 +146,10 @@ static bool others_have_slots(bool or_traced)
 	return have;
 }
 
-/* The same; in a container, or without /proc, not all of them are visible */
+/*
+ * The same; in a container, or without /proc, not all of them are visible, nor are the
+ * events of other users without root
+ */
 static bool others_may_have_slots(void)
 {
 	char ns[64];
@@ -152,7 +160,7 @@ static bool others_may_have_slots(void)
 	ns[n < 0 ? 0 : n] = '\0';
 	if (access("/proc/self/status", R_OK) || (n > 0 && strcmp(ns, FIRST_PID_NS)))
 		return true;
-	return others_have_slots(true);
+	return others_have_slots(true) || hidden_files;
 }
 
 static long seconds_now(void)
