@@ -26,16 +26,19 @@ TEST(frozen_and_thawed)
 	char pid[16];
 
 	skip_if_no_changes(_metadata);
-	if (!make_freezer(&f))
-		SKIP(return, SKIP_NO_CGROUP);
-	undo_pid = undo_on_exit(&undo_fd, remove_freezer, &f);
-	ASSERT_LT(0, undo_pid);
 	for (i = 0; i < TRACEES; i++) {
 		m[i] = (struct group_tracee){
 			.area = i ? m[0].area : group_areas(), .nr = i,
 			.of = TRACEES, .rounds = 10, .armed = true };
 		skip_if_refused(_metadata, group_start(&t[i], &m[i], i % 3),
 				"ptrace");
+	}
+	if (!make_freezer(&f))
+		SKIP(return, SKIP_NO_CGROUP);
+	/* They must not have undo_fd: those frozen by version 1 do not die of SIGKILL */
+	undo_pid = undo_on_exit(&undo_fd, remove_freezer, &f);
+	ASSERT_LT(0, undo_pid);
+	for (i = 0; i < TRACEES; i++) {
 		snprintf(pid, sizeof(pid), "%d", t[i].tid);
 		ASSERT_EQ(0, write_file(f.procs, pid));
 	}

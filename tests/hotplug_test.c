@@ -97,6 +97,8 @@ TEST_F(hotplug, every_trap_arrives)
 		if (++events % 100)
 			continue;
 		online = !online;
+		if (online)
+			take_cpu_online(&self->h);
 		err = write_file(self->h.path, online ? "1" : "0");
 		if (err == -EBUSY || err == -EPERM || err == -EOPNOTSUPP)
 			SKIP(return, SKIP_NO_HOTPLUG);

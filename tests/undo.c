@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -67,13 +68,16 @@ int write_file(const char *path, const char *text)
 	return err;
 }
 
+/* How long a change is tried to be undone: tries, a millisecond apart */
+#define UNDO_TRIES	60000
+
 /* Busy until the last of its processes has been reaped */
 static void remove_cgroup(const char *dir)
 {
 	int i;
 
-	for (i = 0; i < 100000 && rmdir(dir) && errno == EBUSY; i++)
-		let_others_run();
+	for (i = 0; i < UNDO_TRIES && rmdir(dir) && errno == EBUSY; i++)
+		poll(NULL, 0, 1);
 }
 
 /**
@@ -182,15 +186,17 @@ bool make_cpuset(struct cpuset *c)
 void take_cpu_online(const void *arg)
 {
 	const struct hotplug *h = arg;
-	int i;
+	int i, err = 0;
 
-	/* EBUSY is temporary */
-	for (i = 0; i < 1000 && write_file(h->path, "1"); i++)
-		let_others_run();
+	/* EBUSY is temporary, but the probe of a PCI device may last for seconds */
+	for (i = 0; i < UNDO_TRIES && (err = write_file(h->path, "1")); i++)
+		poll(NULL, 0, 1);
+	if (err)
+		driver_msg("%s: cannot be taken online: %s", h->path, strerror(-err));
 }
 
 /**
- * find_hotplug() - find a CPU that can be taken offline, the last of ours
+ * find_hotplug() - find a CPU that can be taken offline, the last of our first 64
  * @h: filled in
  *
  * Return: 0; -ENOENT if it is the only one; -EPERM if !environment_may_change(), or a
