@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -217,6 +218,8 @@ static int exit_on_word(void *arg)
 	const int *start = arg;
 	char c;
 
+	/* No fork(), in whose children tracee.c does this */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	syscall(SYS_set_tid_address, &word);
 	if (read(*start, &c, 1) != 1)
 		return 2;
@@ -239,7 +242,7 @@ TEST_F(include_kernel, sigtrap_at_exit)
 	skip_if_dead(_metadata, BY_PERF, NEEDS_WRITE);
 	if (!kernel_is(5, 13))
 		SKIP(return, SKIP_OLD_KERNEL);
-	/* No handler: a signal would be fatal */
+	/* That of unexpected signals would end the child */
 	self->attr = sigtrap_attr(HW_BREAKPOINT_W, &word, 4);
 	self->attr.exclude_kernel = 0;
 	for (i = 0; i < EXITS; i++) {

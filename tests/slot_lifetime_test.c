@@ -29,7 +29,7 @@
 #define EXEC_CODE	7	/* exit code of the new program */
 
 /**
- * struct lives - shared by tracer and tracee
+ * struct shared - shared by tracer and tracee
  * @word: four words, one for each slot
  * @progress: of a tracee that was not started by tracee_start()
  * @err: errno of the call under test

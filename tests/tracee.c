@@ -142,7 +142,7 @@ int pin_to_cpu(pid_t tid, int cpu)
 }
 
 /**
- * allowed_cpus() - list the CPUs that this process may use
+ * allowed_cpus() - list the CPUs that this process may use, of the first 1,024
  * @cpus: filled with their numbers
  * @max: room in @cpus
  *
@@ -150,15 +150,15 @@ int pin_to_cpu(pid_t tid, int cpu)
  */
 int allowed_cpus(int *cpus, int max)
 {
-	cpu_set_t set;
+	cpu_set_t set[8];	/* 8,192 CPUs, the most of NR_CPUS */
 	int cpu, n = 0;
 
-	if (sched_getaffinity(0, sizeof(set), &set))
+	if (sched_getaffinity(0, sizeof(set), set))
 		return -errno;
 	for (cpu = 0; cpu < CPU_SETSIZE && n < max; cpu++)
-		if (CPU_ISSET(cpu, &set))
+		if (CPU_ISSET(cpu, set))
 			cpus[n++] = cpu;
-	return n;
+	return n ? n : -EINVAL;
 }
 
 /*
@@ -317,9 +317,9 @@ void tracee_stop(struct tracee *t)
 
 	if (t->tid > 0) {
 		kill(t->tid, SIGKILL);
-		while (watchdog_wait(t->tid, &status) == t->tid &&
-		       !WIFEXITED(status) && !WIFSIGNALED(status))
-			;
+		/* It may stop once more, for PTRACE_O_TRACEEXIT */
+		while (watchdog_wait(t->tid, &status) == t->tid && WIFSTOPPED(status))
+			ptrace(PTRACE_CONT, t->tid, NULL, NULL);
 	}
 	t->tid = 0;
 	if (t->progress)
@@ -547,7 +547,7 @@ int tracee_wait_trap(struct tracee *t, struct stop *s, unsigned long progress)
 
 /**
  * tracee_wait_any() - wait for the next event of any of several tracees
- * @set: the tracees; the caller has no other children
+ * @set: the tracees; no other child of the caller ends meanwhile
  * @n: how many
  * @s: filled in
  *

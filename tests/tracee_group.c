@@ -104,10 +104,12 @@ void group_access(const struct group_tracee *m, unsigned long step)
 		break;
 	case NEXT_TARGET:
 		/*
-		 * A single tracee has no next one: use a target that is not
-		 * watched
+		 * A single tracee has no next one, and of 33 the last one watches
+		 * the first one's: use a target that is not watched
 		 */
-		probe_call_target(m->of > 1 ? next_nr : m->nr + 1, &own->sink, step);
+		if (m->of == 1 || next_nr == second_target(m->nr))
+			next_nr = m->nr + 1;
+		probe_call_target(next_nr, &own->sink, step);
 		break;
 	case NEXT_WRITTEN:
 		if (m->of > 1)
