@@ -47,10 +47,10 @@ usage()
 	                             limit for each program, 0 for none
 	                             (default: 300)
 	  -j, --jobs N               run up to N programs at a time, except those that
-	                             need all slots of a CPU or the CPU (default: 4; 1 with --times,
-	                             if HW_BREAKPOINT_KTAP is set, or on a machine known
-	                             to lose traps). With 1, what they print is to be
-	                             seen up to a crash of the kernel
+	                             need a CPU, or all of its slots (default: 4; 1 with
+	                             --times, if HW_BREAKPOINT_KTAP is set, or on a
+	                             machine known to lose traps). With 1, what they
+	                             print is to be seen up to a crash of the kernel
 	  --times                    say at the end where the time went: all programs, and
 	                             the tests that took longest
 
