@@ -20,9 +20,6 @@
 #define MAX_CPUS	8
 #define TRACEES		4
 
-/* Tries, a millisecond apart, while others hold slots */
-#define RETRIES	10000
-
 /* An address that no other program is likely to use, nor another run of this one */
 #define UNLIKELY	(0x8a5a5000UL + getpid() % 4096 * 4096UL)
 
@@ -34,11 +31,19 @@ static struct perf_event_attr word_attr(unsigned int word)
 	return perf_attr(HW_BREAKPOINT_W, &words[word], 4);
 }
 
-static int open_word(unsigned int word, pid_t pid, int cpu)
+/* For those that must be refused */
+static int open_word_once(unsigned int word, pid_t pid, int cpu)
 {
 	struct perf_event_attr attr = word_attr(word);
 
 	return perf_try_once(&attr, pid, cpu);
+}
+
+static int open_word(unsigned int word, pid_t pid, int cpu)
+{
+	struct perf_event_attr attr = word_attr(word);
+
+	return perf_try(&attr, pid, cpu);
 }
 
 static void close_all(int *fd, int n)
@@ -47,39 +52,30 @@ static void close_all(int *fd, int n)
 		close(fd[n]);
 }
 
-/* Open @n events on @cpu, at words 0 to @n - 1; all, or none and an errno */
-static int open_on_cpu(int cpu, int *fd, int n)
+/*
+ * Open @n events at words 0 to @n - 1: @on_cpu on @cpu, the others on this task, on any
+ * CPU and on @cpu in turn.  All, or none and an errno: two that wait for each other's
+ * slots would wait forever.
+ */
+static int open_words(int cpu, int *fd, int on_cpu, int n)
 {
-	int i, err, tries;
+	int i, err;
 
-	for (tries = 0; ; tries++) {
+	do {
 		err = 0;
 		for (i = 0; i < n; i++) {
-			fd[i] = open_word(i, -1, cpu);
+			if (i < on_cpu)
+				fd[i] = open_word_once(i, -1, cpu);
+			else
+				fd[i] = open_word_once(i, 0, i % 2 ? -1 : cpu);
 			if (fd[i] < 0) {
 				err = fd[i];
+				close_all(fd, i);
 				break;
 			}
 		}
-		if (err)
-			close_all(fd, i);
-		if (err != -ENOSPC || tries >= RETRIES)
-			return err;
-		poll(NULL, 0, 1);
-	}
-}
-
-/* perf_try(), repeated while others hold all slots */
-static int perf_try_retrying(struct perf_event_attr *attr, pid_t pid, int cpu)
-{
-	int fd, tries;
-
-	for (tries = 0; ; tries++) {
-		fd = perf_try_once(attr, pid, cpu);
-		if (fd != -ENOSPC || tries >= RETRIES)
-			return fd;
-		poll(NULL, 0, 1);
-	}
+	} while (retry_on_enospc(err));
+	return err;
 }
 
 static void skip_if_cpu_events_refused(struct __test_metadata *_metadata)
@@ -136,7 +132,7 @@ TEST_F(perf_cpu, counts_all_tasks_on_cpu)
 	int fd[MAX_CPUS], i;
 
 	for (i = 0; i < nr_cpus; i++) {
-		ASSERT_EQ(0, open_on_cpu(cpus[i], &fd[i], 1)) {
+		ASSERT_EQ(0, open_words(cpus[i], &fd[i], 1, 1)) {
 			TH_LOG("CPU index %u", i);
 		}
 	}
@@ -173,17 +169,13 @@ TEST_F(perf_cpu, slots_shared_with_tasks)
 
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));
 	for (split = 0; split <= DR_SLOTS; split++) {
-		ASSERT_EQ(0, open_on_cpu(cpu, fd, split));
-		for (i = split; i < DR_SLOTS; i++) {
-			fd[i] = open_word(i, 0, i % 2 ? -1 : cpu);
-			ASSERT_LE(0, fd[i]) {
-				TH_LOG("%d on the CPU, %d on the task", split,
-				       i - split);
-			}
+		ASSERT_EQ(0, open_words(cpu, fd, split, DR_SLOTS)) {
+			TH_LOG("%d on the CPU, %d on the task", split,
+			       DR_SLOTS - split);
 		}
-		EXPECT_EQ(-ENOSPC, open_word(0, -1, cpu));
-		EXPECT_EQ(-ENOSPC, open_word(0, 0, cpu));
-		EXPECT_EQ(-ENOSPC, open_word(0, 0, -1));
+		EXPECT_EQ(-ENOSPC, open_word_once(0, -1, cpu));
+		EXPECT_EQ(-ENOSPC, open_word_once(0, 0, cpu));
+		EXPECT_EQ(-ENOSPC, open_word_once(0, 0, -1));
 		for (i = 0; i < DR_SLOTS; i++)
 			probe_store4(&words[i], i);
 		for (i = 0; i < DR_SLOTS; i++) {
@@ -203,8 +195,8 @@ TEST_F(perf_cpu, other_cpus_not_affected)
 
 	if (nr_cpus < 2)
 		SKIP(return, SKIP_ONE_CPU);
-	ASSERT_EQ(0, open_on_cpu(cpus[0], fd, DR_SLOTS));
-	EXPECT_EQ(-ENOSPC, open_word(0, 0, -1));
+	ASSERT_EQ(0, open_words(cpus[0], fd, DR_SLOTS, DR_SLOTS));
+	EXPECT_EQ(-ENOSPC, open_word_once(0, 0, -1));
 	other = open_word(0, 0, cpus[1]);
 	EXPECT_LE(0, other);
 	close(other);
@@ -225,7 +217,7 @@ TEST_F(perf_cpu, tracer_gets_enospc)
 	int fd[DR_SLOTS];
 
 	start_tracee(_metadata, &t, TRACEE_TRACEME);
-	ASSERT_EQ(0, open_on_cpu(cpus[0], fd, DR_SLOTS));
+	ASSERT_EQ(0, open_words(cpus[0], fd, DR_SLOTS, DR_SLOTS));
 	tracee_retries_enospc = false;
 	for (slot = 0; slot < DR_SLOTS; slot++)
 		EXPECT_EQ(-ENOSPC, tracee_arm(&t, slot, BP_WRITE, 4, words));
@@ -260,10 +252,7 @@ TEST_F(slots_free_after, close)
 
 	for (n = 0; n < 50; n++) {
 		for (i = 0; i < DR_SLOTS; i++) {
-			int cpu = (n + i) % 3 ? -1 : cpus[n % nr_cpus];
-			struct perf_event_attr attr = word_attr(i);
-
-			fd[i] = perf_try_retrying(&attr, 0, cpu);
+			fd[i] = open_word(i, 0, (n + i) % 3 ? -1 : cpus[n % nr_cpus]);
 			ASSERT_LE(0, fd[i]);
 		}
 		close_all(fd, DR_SLOTS);
@@ -288,23 +277,21 @@ TEST_F(slots_free_after, refusal)
 			attr.bp_type = HW_BREAKPOINT_R;
 		else
 			attr.bp_type = HW_BREAKPOINT_X | HW_BREAKPOINT_W;
-		ASSERT_EQ(-EINVAL, perf_try_retrying(&attr, i % 3 ? 0 : -1,
-						     i % 2 || i % 3 == 0 ?
-						 cpus[0] : -1));
+		ASSERT_EQ(-EINVAL, perf_try_close(&attr, i % 3 ? 0 : -1,
+						  i % 2 || i % 3 == 0 ?
+						  cpus[0] : -1));
 	}
 	expect_no_slot_leaked(_metadata);
 }
 
 static void open_four(void *arg)
 {
-	int i, fd, cpu = arg ? *(int *)arg : -1;
+	int fd[DR_SLOTS], err;
 
-	for (i = 0; i < DR_SLOTS; i++) {
-		fd = open_word(i, 0, i % 2 ? -1 : cpu);
-		if (fd < 0) {
-			test_err("event %d: %s", i, strerror(-fd));
-			_exit(1);
-		}
+	err = open_words(arg ? *(int *)arg : -1, fd, 0, DR_SLOTS);
+	if (err) {
+		test_err("four events on this task: %s", strerror(-err));
+		_exit(1);
 	}
 }
 
@@ -424,7 +411,7 @@ TEST_F(slots_free_after, modify)
 	if (!kernel_is(4, 17))
 		SKIP(return, SKIP_OLD_KERNEL);
 	for (i = 0; i < 4; i++) {
-		fd = perf_try_retrying(&attr, i % 2 ? 0 : -1, cpus[0]);
+		fd = perf_try(&attr, i % 2 ? 0 : -1, cpus[0]);
 		ASSERT_LE(0, fd);
 		attr = perf_attr(HW_BREAKPOINT_X, probe_target(0), len);
 		ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES,
