@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Is it green every time? Run an installed suite again and again, half of the runs
-# beside random load, on one CPU or all, some at the lowest priority.
+# Is it green every time? Run an installed suite again and again, half of the runs (with
+# REPEAT_LOADED=N, one in N) beside random load, on one CPU or all, some at the lowest
+# priority.
 #
 #	repeat.sh DIR SECONDS SEED [OPTION]...
 #
@@ -57,7 +58,7 @@ status=0
 begin=$(uptime)
 while :; do
 	busy=0 memory='' priority=0 load_priority=0 allowed=$cpus
-	random 2
+	random "${REPEAT_LOADED:-2}"
 	if [ "$random" -eq 0 ]; then
 		random 6
 		case $random in

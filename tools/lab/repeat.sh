@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Is it green every time? Run the suite again and again in emulated machines, two at a
-# time, half of the runs beside random load (tools/repeat.sh).
+# Is it green every time? Run the suite again and again in emulated machines, half of the
+# runs beside random load (tools/repeat.sh).
 #
-#	repeat.sh [-m MINUTES] [-s SEED] [VERSION:CPUS]...
+#	repeat.sh [-j N] [-l N] [-m MINUTES] [-s SEED] [VERSION:CPUS]...
 #
+# -j: machines at a time (2); more than there are CPUs are a load for one another. -l: one
+# run in N is beside load in the machine (2).
 # MINUTES (60) is for each machine; a last run may take longer. VERSION is that of the
 # kernel (kernel.sh -v). Without machines: 6.12 and 7.2 with 1, 2 and 4 CPUs. Prints a
 # line for each machine, with its kernel, CPUs, number of runs and of those that were not
@@ -16,13 +18,15 @@ me=repeat
 
 usage()
 {
-	echo "Usage: repeat.sh [-m MINUTES] [-s SEED] [VERSION:CPUS]..." >&2
+	echo "Usage: repeat.sh [-j N] [-l N] [-m MINUTES] [-s SEED] [VERSION:CPUS]..." >&2
 	exit 2
 }
 
-minutes=60 seed=$(date +%s)
-while getopts m:s: option; do
+lanes=2 loaded=2 minutes=60 seed=$(date +%s)
+while getopts j:l:m:s: option; do
 	case $option in
+	j) lanes=$OPTARG ;;
+	l) loaded=$OPTARG ;;
 	m) minutes=$OPTARG ;;
 	s) seed=$OPTARG ;;
 	*) usage ;;
@@ -33,7 +37,12 @@ shift $((OPTIND - 1))
 for machine; do
 	case $machine in [67].*:[1-9]) ;; *) usage ;; esac
 done
-case $minutes$seed in *[!0-9]*) usage ;; esac
+for n in "$lanes" "$loaded" "$minutes" "$seed"; do
+	case $n in '' | *[!0-9]*) usage ;; esac
+done
+if [ "$lanes" -eq 0 ] || [ "$loaded" -eq 0 ]; then
+	usage
+fi
 
 "$here/setup.sh" || exit 1
 initrd=$("$here/initramfs.sh") || exit 1
@@ -56,7 +65,7 @@ boot()
 	stoppable "$here/run.sh" --kernel "$image" --initrd "$results/initramfs" \
 		--add "$results/add" --smp "$2" --output "$results/$name" \
 		--append mitigations=off --timeout $((minutes * 60 + 7200)) -- \
-		"sh /repeat.sh /suite $((minutes * 60)) $3 -o 3600 -k lab.txt" \
+		"REPEAT_LOADED=$loaded sh /repeat.sh /suite $((minutes * 60)) $3 -o 3600 -k lab.txt" \
 		>"$results/$name.out" 2>&1
 	status=$?
 	awk -v kernel="$1" -v cpus="$2" -v status=$status '
@@ -76,28 +85,24 @@ boot()
 		}' "$results/$name.out"
 }
 
-# lane MACHINE...: one after another
+# lane N MACHINE...: every machine whose turn it is, one after another
 lane()
 {
-	failed=0
+	turn=$1 failed=0
+	shift
 	for machine; do
-		boot "${machine%:*}" "${machine#*:}" "$seed" || failed=1
-		seed=$((seed + 1))
+		if [ $((turn % lanes)) -eq 0 ]; then
+			boot "${machine%:*}" "${machine#*:}" "$seed" || failed=1
+		fi
+		turn=$((turn + 1)) seed=$((seed + 1))
 	done
 	return $failed
 }
 
-# Every other one
-first='' second=''
-while [ $# -gt 0 ]; do
-	first="$first $1" second="$second $2"
-	shift $(($# > 1 ? 2 : 1))
-done
 echo "# seed $seed"
 status=0
-for lane in "$first" "$second"; do
-	# shellcheck disable=SC2086 # words
-	lane $lane &
+for n in $(seq "$lanes"); do
+	lane "$n" "$@" &
 	children="$children $!"
 done
 for child in $children; do
