@@ -19,13 +19,25 @@ die()
 	exit 1
 }
 
+# wait_for PID: until this child ends. Killed when this script is gone, which the subshell
+# of a lane survives.
+wait_for()
+{
+	while kill -0 "$1" 2>/dev/null; do
+		kill -0 $$ 2>/dev/null || kill "$1"
+		sleep 1 &
+		wait $!
+	done
+	wait "$1"
+}
+
 # stoppable COMMAND...: run it; a signal to this shell ends it and all that it has started
 stoppable()
 {
 	setsid "$@" &
 	child=$!
 	trap 'kill -- -$child; exit 143' INT TERM
-	wait $child
+	wait_for $child
 }
 
 # need TOOL PACKAGE [TOOL PACKAGE]...

@@ -51,7 +51,7 @@ machine()
 	"$here/run.sh" --kernel "$kernel" --initrd "$initrd" --output "$output" \
 		--timeout "${machine_limit:-3000}" ${1:+--} "$@" >"$output.out" 2>&1 &
 	child=$!
-	wait $child
+	wait_for $child
 }
 
 # last_test NAME: what that machine ran when it died
