@@ -32,6 +32,7 @@ table()
 	lockdown           | options | 2 | lockdown=confidentiality | RUN
 	nobody             | options | 2 | | NOBODY RUN
 	paranoid_2         | options | 2 | | echo 2 >/proc/sys/kernel/perf_event_paranoid; NOBODY RUN
+	paranoid_3         | options | 2 | | echo 3 >/proc/sys/kernel/perf_event_paranoid; NOBODY RUN
 	yama_1             | options | 2 | | echo 1 >/proc/sys/kernel/yama/ptrace_scope; NOBODY RUN
 	yama_2             | options | 2 | | echo 2 >/proc/sys/kernel/yama/ptrace_scope; NOBODY RUN
 	yama_3             | options | 2 | | echo 3 >/proc/sys/kernel/yama/ptrace_scope; RUN
