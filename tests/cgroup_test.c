@@ -18,7 +18,7 @@ TEST(frozen_and_thawed)
 {
 	struct group_tracee m[TRACEES];
 	struct tracee t[TRACEES] = { 0 };
-	struct freezer f;
+	struct freezer *f = shared_alloc(sizeof(*f));
 	int *stop = shared_alloc(sizeof(*stop));
 	pid_t undo_pid, freezer_pid;
 	int undo_fd, status;
@@ -33,20 +33,20 @@ TEST(frozen_and_thawed)
 		skip_if_refused(_metadata, group_start(&t[i], &m[i], i % 3),
 				"ptrace");
 	}
-	if (!make_freezer(&f))
-		SKIP(return, SKIP_NO_CGROUP);
 	/* They must not have undo_fd: those frozen by version 1 do not die of SIGKILL */
-	undo_pid = undo_on_exit(&undo_fd, remove_freezer, &f);
+	undo_pid = undo_on_exit(&undo_fd, remove_freezer, f);
 	ASSERT_LT(0, undo_pid);
+	if (!make_freezer(f))
+		SKIP(return, SKIP_NO_CGROUP);
 	for (i = 0; i < TRACEES; i++) {
 		snprintf(pid, sizeof(pid), "%d", t[i].tid);
-		ASSERT_EQ(0, write_file(f.procs, pid));
+		ASSERT_EQ(0, write_file(f->procs, pid));
 	}
 	freezer_pid = fork();
 	ASSERT_LE(0, freezer_pid);
 	while (!freezer_pid && !__atomic_load_n(stop, __ATOMIC_RELAXED)) {
-		write_file(f.state, f.freeze);
-		write_file(f.state, f.thaw);
+		write_file(f->state, f->freeze);
+		write_file(f->state, f->thaw);
 		let_others_run();
 	}
 	if (!freezer_pid)
@@ -66,8 +66,8 @@ TEST(moved_by_cpuset)
 {
 	struct group_tracee m = { .of = 1, .rounds = 6, .armed = true };
 	int cpus[64], n = allowed_cpus(cpus, 64), undo_fd, turn = 0;
+	struct cpuset *set = shared_alloc(sizeof(*set));
 	struct tracee t = { 0 };
-	struct cpuset set;
 	struct stop s;
 	pid_t undo_pid;
 	char text[16];
@@ -75,18 +75,18 @@ TEST(moved_by_cpuset)
 	if (n < 2)
 		SKIP(return, SKIP_ONE_CPU);
 	skip_if_no_changes(_metadata);
-	if (!make_cpuset(&set))
-		SKIP(return, SKIP_NO_CGROUP);
-	undo_pid = undo_on_exit(&undo_fd, remove_cpuset, &set);
+	undo_pid = undo_on_exit(&undo_fd, remove_cpuset, set);
 	ASSERT_LT(0, undo_pid);
+	if (!make_cpuset(set))
+		SKIP(return, SKIP_NO_CGROUP);
 	m.area = group_areas();
 	skip_if_refused(_metadata, group_start(&t, &m, TRACEE_SEIZE), "ptrace");
 	do {
 		snprintf(text, sizeof(text), "%d", cpus[turn % n]);
-		ASSERT_EQ(0, write_file(set.cpus, text));
+		ASSERT_EQ(0, write_file(set->cpus, text));
 		if (!turn) {
 			snprintf(text, sizeof(text), "%d", t.tid);
-			ASSERT_EQ(0, write_file(set.procs, text));
+			ASSERT_EQ(0, write_file(set->procs, text));
 			ASSERT_EQ(0, tracee_cont(&t));
 		} else {
 			ASSERT_EQ(0, group_event(&t, &s));

@@ -303,18 +303,19 @@ static void move_to_cgroup(const struct stressor *c, const char *procs)
 /* Freeze and thaw them, whether they run or are stopped */
 static void freeze(struct stressor *c)
 {
-	static struct freezer f;
+	static struct freezer *f;
 	int fd;
 
-	if (!*f.dir) {
-		if (!make_freezer(&f))
-			end_stressor(c, STRESSOR_REFUSED);
-		if (undo_on_exit(&fd, remove_freezer, &f) < 0)
+	if (!f) {
+		f = shared_alloc(sizeof(*f));
+		if (undo_on_exit(&fd, remove_freezer, f) < 0)
 			end_stressor(c, 1);
-		move_to_cgroup(c, f.procs);
+		if (!make_freezer(f))
+			end_stressor(c, STRESSOR_REFUSED);
+		move_to_cgroup(c, f->procs);
 	}
-	write_file(f.state, f.freeze);
-	write_file(f.state, f.thaw);
+	write_file(f->state, f->freeze);
+	write_file(f->state, f->thaw);
 	let_others_run();
 }
 
@@ -335,20 +336,21 @@ static void move(struct stressor *c)
 /* The same by a cpuset */
 static void change_cpuset(struct stressor *c)
 {
-	static struct cpuset set;
+	static struct cpuset *set;
 	char text[16];
 	int fd;
 
-	if (!*set.dir) {
-		if (!make_cpuset(&set))
-			end_stressor(c, STRESSOR_REFUSED);
-		if (undo_on_exit(&fd, remove_cpuset, &set) < 0)
+	if (!set) {
+		set = shared_alloc(sizeof(*set));
+		if (undo_on_exit(&fd, remove_cpuset, set) < 0)
 			end_stressor(c, 1);
+		if (!make_cpuset(set))
+			end_stressor(c, STRESSOR_REFUSED);
 	}
 	snprintf(text, sizeof(text), "%d", some_cpu(*c->count));
-	write_file(set.cpus, text);
+	write_file(set->cpus, text);
 	if (!*c->count)
-		move_to_cgroup(c, set.procs);
+		move_to_cgroup(c, set->procs);
 	let_others_run();
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,29 +22,41 @@
  * @fd: to be closed by the caller to undo the change; any exit closes it as
  *	well
  * @undo: called then, in a separate process
- * @arg: for @undo
+ * @arg: for @undo; in shared memory if it is filled in later
+ *
+ * Call it before the change: a kill between the two would leave that.
  *
  * Return: the process, to be waited for after @fd was closed; -1 on failure.
  */
 pid_t undo_on_exit(int *fd, void (*undo)(const void *arg), const void *arg)
 {
-	int ends[2];
+	int ends[2], ready[2];
 	pid_t pid;
 	char c;
 
-	if (pipe2(ends, O_CLOEXEC))
+	if (pipe2(ends, O_CLOEXEC) || pipe2(ready, O_CLOEXEC))
 		return -1;
 	pid = fork();
 	if (!pid) {
 		/* Outlive the test, and out of reach of its signals */
 		prctl(PR_SET_PDEATHSIG, 0);
 		setsid();
+		signal(SIGINT, SIG_IGN);
+		signal(SIGTERM, SIG_IGN);
+		signal(SIGHUP, SIG_IGN);
 		close(ends[1]);
+		close(ready[0]);
+		close(ready[1]);
 		while (read(ends[0], &c, 1) > 0)
 			;
 		undo(arg);
 		_exit(0);
 	}
+	/* Until then it ends together with the caller */
+	close(ready[1]);
+	while (read(ready[0], &c, 1) < 0 && errno == EINTR)
+		;
+	close(ready[0]);
 	close(ends[0]);
 	*fd = ends[1];
 	return pid;
@@ -94,7 +107,7 @@ void remove_freezer(const void *arg)
 
 /**
  * make_freezer() - create a cgroup that can be frozen
- * @f: filled in
+ * @f: filled in, as far as remove_freezer() needs it before the cgroup exists
  *
  * Return: false if that is not permitted or not supported.
  */
@@ -143,7 +156,7 @@ void remove_cpuset(const void *arg)
 
 /**
  * make_cpuset() - create a cgroup that restricts its processes to some CPUs
- * @c: filled in
+ * @c: filled in, as far as remove_cpuset() needs it before the cgroup exists
  *
  * Return: false if that is not permitted or not supported.
  */
