@@ -489,6 +489,9 @@ remove_left()
 		{ read -r owner <"$d/owner"; } 2>/dev/null
 		dead "$owner" && rm -rf "$d" && echo "# removed $d"
 	done
+	# Of one that was killed before it could write its number there
+	find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" -mmin +10 \
+		-name 'hw_breakpoint.??????' -exec rmdir {} \; 2>/dev/null
 	[ -z "$HW_BREAKPOINT_NO_SYSTEM_CHANGES" ] || return 0
 	for d in /sys/fs/cgroup/hw_breakpoint.* /sys/fs/cgroup/*/hw_breakpoint.*; do
 		if [ ! -d "$d" ] || ! dead "${d##*.}"; then
