@@ -34,9 +34,9 @@ TEST(frozen_and_thawed)
 				"ptrace");
 	}
 	/* They must not have undo_fd: those frozen by version 1 do not die of SIGKILL */
-	undo_pid = undo_on_exit(&undo_fd, remove_freezer, f);
-	ASSERT_LT(0, undo_pid);
-	if (!make_freezer(f))
+	undo_pid = make_freezer(f, &undo_fd);
+	ASSERT_LE(0, undo_pid);
+	if (!undo_pid)
 		SKIP(return, SKIP_NO_CGROUP);
 	for (i = 0; i < TRACEES; i++) {
 		snprintf(pid, sizeof(pid), "%d", t[i].tid);
@@ -75,9 +75,9 @@ TEST(moved_by_cpuset)
 	if (n < 2)
 		SKIP(return, SKIP_ONE_CPU);
 	skip_if_no_changes(_metadata);
-	undo_pid = undo_on_exit(&undo_fd, remove_cpuset, set);
-	ASSERT_LT(0, undo_pid);
-	if (!make_cpuset(set))
+	undo_pid = make_cpuset(set, &undo_fd);
+	ASSERT_LE(0, undo_pid);
+	if (!undo_pid)
 		SKIP(return, SKIP_NO_CGROUP);
 	m.area = group_areas();
 	skip_if_refused(_metadata, group_start(&t, &m, TRACEE_SEIZE), "ptrace");

@@ -304,14 +304,14 @@ static void move_to_cgroup(const struct stressor *c, const char *procs)
 static void freeze(struct stressor *c)
 {
 	static struct freezer *f;
+	pid_t undo_pid;
 	int fd;
 
 	if (!f) {
 		f = shared_alloc(sizeof(*f));
-		if (undo_on_exit(&fd, remove_freezer, f) < 0)
-			end_stressor(c, 1);
-		if (!make_freezer(f))
-			end_stressor(c, STRESSOR_REFUSED);
+		undo_pid = make_freezer(f, &fd);
+		if (undo_pid <= 0)
+			end_stressor(c, undo_pid ? 1 : STRESSOR_REFUSED);
 		move_to_cgroup(c, f->procs);
 	}
 	write_file(f->state, f->freeze);
@@ -338,14 +338,14 @@ static void change_cpuset(struct stressor *c)
 {
 	static struct cpuset *set;
 	char text[16];
+	pid_t undo_pid;
 	int fd;
 
 	if (!set) {
 		set = shared_alloc(sizeof(*set));
-		if (undo_on_exit(&fd, remove_cpuset, set) < 0)
-			end_stressor(c, 1);
-		if (!make_cpuset(set))
-			end_stressor(c, STRESSOR_REFUSED);
+		undo_pid = make_cpuset(set, &fd);
+		if (undo_pid <= 0)
+			end_stressor(c, undo_pid ? 1 : STRESSOR_REFUSED);
 	}
 	snprintf(text, sizeof(text), "%d", some_cpu(*c->count));
 	write_file(set->cpus, text);

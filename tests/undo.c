@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "environment.h"
@@ -34,8 +36,13 @@ pid_t undo_on_exit(int *fd, void (*undo)(const void *arg), const void *arg)
 	pid_t pid;
 	char c;
 
-	if (pipe2(ends, O_CLOEXEC) || pipe2(ready, O_CLOEXEC))
+	if (pipe2(ends, O_CLOEXEC))
 		return -1;
+	if (pipe2(ready, O_CLOEXEC)) {
+		close(ends[0]);
+		close(ends[1]);
+		return -1;
+	}
 	pid = fork();
 	if (!pid) {
 		/* Outlive the test, and out of reach of its signals */
@@ -60,6 +67,22 @@ pid_t undo_on_exit(int *fd, void (*undo)(const void *arg), const void *arg)
 	close(ends[0]);
 	*fd = ends[1];
 	return pid;
+}
+
+/*
+ * undo_on_exit() first, then the change.  Return: the process; 0 if the change was
+ * not possible; -1 on failure.
+ */
+static pid_t change(int *fd, bool (*make)(void *arg), void (*undo)(const void *arg),
+		    void *arg)
+{
+	pid_t pid = undo_on_exit(fd, undo, arg);
+
+	if (pid < 0 || make(arg))
+		return pid;
+	close(*fd);
+	waitpid(pid, NULL, 0);
+	return 0;
 }
 
 /**
@@ -93,11 +116,8 @@ static void remove_cgroup(const char *dir)
 		poll(NULL, 0, 1);
 }
 
-/**
- * remove_freezer() - thaw the cgroup, and remove it once it is empty
- * @arg: a struct freezer; for undo_on_exit()
- */
-void remove_freezer(const void *arg)
+/* Thaw the cgroup, and remove it once it is empty */
+static void remove_freezer(const void *arg)
 {
 	const struct freezer *f = arg;
 
@@ -105,13 +125,8 @@ void remove_freezer(const void *arg)
 	remove_cgroup(f->dir);
 }
 
-/**
- * make_freezer() - create a cgroup that can be frozen
- * @f: filled in, as far as remove_freezer() needs it before the cgroup exists
- *
- * Return: false if that is not permitted or not supported.
- */
-bool make_freezer(struct freezer *f)
+/* Fills in what remove_freezer() needs before the cgroup exists */
+static bool create_freezer(void *arg)
 {
 	enum { FREEZERS = 3 };
 	static const struct {
@@ -122,6 +137,7 @@ bool make_freezer(struct freezer *f)
 		{ "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN",
 		  "THAWED" },
 	};
+	struct freezer *f = arg;
 	unsigned int i;
 
 	if (!environment_may_change())
@@ -144,29 +160,34 @@ bool make_freezer(struct freezer *f)
 }
 
 /**
- * remove_cpuset() - remove the cgroup once it is empty
- * @arg: a struct cpuset; for undo_on_exit()
+ * make_freezer() - create a cgroup that can be frozen, until the caller exits
+ * @f: filled in; in shared memory
+ * @fd: as with undo_on_exit()
+ *
+ * Return: as with undo_on_exit(), or 0 if that is not permitted or not supported.
  */
-void remove_cpuset(const void *arg)
+pid_t make_freezer(struct freezer *f, int *fd)
+{
+	return change(fd, create_freezer, remove_freezer, f);
+}
+
+/* Remove the cgroup once it is empty */
+static void remove_cpuset(const void *arg)
 {
 	const struct cpuset *c = arg;
 
 	remove_cgroup(c->dir);
 }
 
-/**
- * make_cpuset() - create a cgroup that restricts its processes to some CPUs
- * @c: filled in, as far as remove_cpuset() needs it before the cgroup exists
- *
- * Return: false if that is not permitted or not supported.
- */
-bool make_cpuset(struct cpuset *c)
+/* Fills in what remove_cpuset() needs before the cgroup exists */
+static bool create_cpuset(void *arg)
 {
 	enum { CPUSETS = 3 };
 	static const char * const roots[CPUSETS] = {
 		"/sys/fs/cgroup", "/sys/fs/cgroup/unified",
 		"/sys/fs/cgroup/cpuset",
 	};
+	struct cpuset *c = arg;
 	char mems[200];
 	unsigned int i;
 
@@ -190,6 +211,19 @@ bool make_cpuset(struct cpuset *c)
 		rmdir(c->dir);
 	}
 	return false;
+}
+
+/**
+ * make_cpuset() - create a cgroup that restricts its processes to some CPUs, until the
+ * caller exits
+ * @c: filled in; in shared memory
+ * @fd: as with undo_on_exit()
+ *
+ * Return: as with undo_on_exit(), or 0 if that is not permitted or not supported.
+ */
+pid_t make_cpuset(struct cpuset *c, int *fd)
+{
+	return change(fd, create_cpuset, remove_cpuset, c);
 }
 
 /**

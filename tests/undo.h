@@ -5,7 +5,6 @@
 #ifndef HW_BREAKPOINT_UNDO_H
 #define HW_BREAKPOINT_UNDO_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 /**
@@ -43,10 +42,8 @@ struct hotplug {
 
 pid_t undo_on_exit(int *fd, void (*undo)(const void *arg), const void *arg);
 int write_file(const char *path, const char *text);
-void remove_freezer(const void *arg);
-bool make_freezer(struct freezer *f);
-void remove_cpuset(const void *arg);
-bool make_cpuset(struct cpuset *c);
+pid_t make_freezer(struct freezer *f, int *fd);
+pid_t make_cpuset(struct cpuset *c, int *fd);
 void take_cpu_online(const void *arg);
 int find_hotplug(struct hotplug *h);
 
