@@ -487,11 +487,13 @@ remove_left()
 		-name 'hw_breakpoint.??????' 2>/dev/null | while IFS= read -r d; do
 		owner=
 		{ read -r owner <"$d/owner"; } 2>/dev/null
-		dead "$owner" && rm -rf "$d" && echo "# removed $d"
+		if [ -z "$owner" ]; then
+			# Killed before it wrote its number there, or about to write it
+			find "$d" -prune -mmin +10 -exec rm -f "$d/owner" \; -exec rmdir {} \; 2>/dev/null
+		elif dead "$owner"; then
+			rm -rf "$d" && echo "# removed $d"
+		fi
 	done
-	# Of one that was killed before it could write its number there
-	find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" -mmin +10 \
-		-name 'hw_breakpoint.??????' -exec rmdir {} \; 2>/dev/null
 	[ -z "$HW_BREAKPOINT_NO_SYSTEM_CHANGES" ] || return 0
 	for d in /sys/fs/cgroup/hw_breakpoint.* /sys/fs/cgroup/*/hw_breakpoint.*; do
 		if [ ! -d "$d" ] || ! dead "${d##*.}"; then
