@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Is it green every time? Run an installed suite again and again, half of the runs (with
-# REPEAT_LOADED=N, one in N) beside random load, on one CPU or all, some at the lowest
-# priority.
+# REPEAT_LOADED=N, one in N) beside random load on the same CPUs, one or all, some at the
+# lowest priority.  With REPEAT_LIGHT=1 it is the load that has the lowest one, on one CPU:
+# in an emulator that runs all CPUs in one thread, a load costs hardly more then.
 #
 #	repeat.sh DIR SECONDS SEED [OPTION]...
 #
@@ -33,6 +34,7 @@ load()
 		eval "$1"
 	done &
 	loads="$loads $!"
+	taskset -p -c "$allowed" $! >/dev/null 2>&1
 	renice -n "$load_priority" -p $! >/dev/null 2>&1
 }
 
@@ -70,6 +72,7 @@ while :; do
 		random 3
 		[ "$random" -gt 0 ] || memory=', memory pressure'
 		[ "$busy" -gt 0 ] || [ -n "$memory" ] || busy=2
+		[ -z "$REPEAT_LIGHT" ] || priority=0 load_priority=19 allowed=${cpus%%[-,]*}
 	fi
 	for _ in $(seq "$busy"); do
 		load :

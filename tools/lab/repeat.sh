@@ -4,10 +4,10 @@
 # Is it green every time? Run the suite again and again in emulated machines, half of the
 # runs beside random load (tools/repeat.sh).
 #
-#	repeat.sh [-j N] [-l N] [-m MINUTES] [-s SEED] [VERSION:CPUS]...
+#	repeat.sh [-j N] [-l N] [-q] [-m MINUTES] [-s SEED] [VERSION:CPUS]...
 #
 # -j: machines at a time (2); more than there are CPUs are a load for one another. -l: one
-# run in N is beside load in the machine (2).
+# run in N is beside load in the machine (2). -q: the load is light (REPEAT_LIGHT).
 # MINUTES (60) is for each machine; a last run may take longer. VERSION is that of the
 # kernel (kernel.sh -v). Without machines: 6.12 and 7.2 with 1, 2 and 4 CPUs. Prints a
 # line for each machine, with its kernel, CPUs, number of runs and of those that were not
@@ -18,16 +18,17 @@ me=repeat
 
 usage()
 {
-	echo "Usage: repeat.sh [-j N] [-l N] [-m MINUTES] [-s SEED] [VERSION:CPUS]..." >&2
+	echo "Usage: repeat.sh [-j N] [-l N] [-q] [-m MINUTES] [-s SEED] [VERSION:CPUS]..." >&2
 	exit 2
 }
 
-lanes=2 loaded=2 minutes=60 seed=$(date +%s)
-while getopts j:l:m:s: option; do
+lanes=2 loaded=2 light='' minutes=60 seed=$(date +%s)
+while getopts j:l:m:qs: option; do
 	case $option in
 	j) lanes=$OPTARG ;;
 	l) loaded=$OPTARG ;;
 	m) minutes=$OPTARG ;;
+	q) light=1 ;;
 	s) seed=$OPTARG ;;
 	*) usage ;;
 	esac
@@ -65,7 +66,7 @@ boot()
 	stoppable "$here/run.sh" --kernel "$image" --initrd "$results/initramfs" \
 		--add "$results/add" --smp "$2" --output "$results/$name" \
 		--append mitigations=off --timeout $((minutes * 60 + 7200)) -- \
-		"REPEAT_LOADED=$loaded sh /repeat.sh /suite $((minutes * 60)) $3 -o 3600 -k lab.txt" \
+		"REPEAT_LIGHT=$light REPEAT_LOADED=$loaded sh /repeat.sh /suite $((minutes * 60)) $3 -o 3600 -k lab.txt" \
 		>"$results/$name.out" 2>&1
 	status=$?
 	awk -v kernel="$1" -v cpus="$2" -v status=$status '
