@@ -8,6 +8,7 @@
 # tests, and knows no known failures. This is what CI calls instead.
 
 me=${0##*/}
+unset CDPATH
 cr='
 '
 tab='	'
@@ -480,17 +481,20 @@ dead()
 	! kill -0 "$1" 2>/dev/null && [ ! -d "/proc/$1" ]
 }
 
+# Process numbers of a container mean nothing to others that share its directories
+namespace=$(readlink /proc/self/ns/pid 2>/dev/null)
+
 # remove_left: what is left of runs that were killed with all their processes
 remove_left()
 {
 	find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" \
 		-name 'hw_breakpoint.??????' 2>/dev/null | while IFS= read -r d; do
-		owner=
-		{ read -r owner <"$d/owner"; } 2>/dev/null
+		owner='' space=
+		{ read -r owner space <"$d/owner"; } 2>/dev/null
 		if [ -z "$owner" ]; then
 			# Killed before it wrote its number there, or about to write it
 			find "$d" -prune -mmin +10 -exec rm -f "$d/owner" \; -exec rmdir {} \; 2>/dev/null
-		elif dead "$owner"; then
+		elif [ "${space:-$namespace}" = "$namespace" ] && dead "$owner"; then
 			rm -rf "$d" && echo "# removed $d"
 		fi
 	done
@@ -508,6 +512,7 @@ remove_left()
 
 if [ -n "$only_clean_up" ]; then
 	remove_left
+	[ -z "$HW_BREAKPOINT_NO_SYSTEM_CHANGES" ] || exit 0
 	for f in /sys/devices/system/cpu/cpu*/online; do
 		{ read -r state <"$f"; } 2>/dev/null || continue
 		[ "$state" = 0 ] || continue
@@ -515,19 +520,13 @@ if [ -n "$only_clean_up" ]; then
 	done
 	exit 0
 fi
-remove_left >&2
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX" 2>/dev/null) ||
-	cannot_run "no scratch directory below ${TMPDIR:-/tmp}: see TMPDIR"
-# What a run needs there
-if ! head -c 2000000 /dev/zero >"$tmp/owner" 2>/dev/null || ! echo $$ >"$tmp/owner"; then
-	rm -rf "$tmp"
-	cannot_run "no space in ${TMPDIR:-/tmp}: see TMPDIR"
-fi
+tmp=
 sid=
 maker=
 reader=
 lane=
 lane_pids=
+noted=$!
 screen=
 setsid=
 ! command -v setsid >/dev/null 2>&1 || setsid=setsid
@@ -573,6 +572,8 @@ kill_session()
 # stop_program: and first the reader, which would report that it was killed
 stop_program()
 {
+	# Started, but the signal came before its number was noted
+	[ "$!" = "$noted" ] || sid=$!
 	[ -z "$reader" ] || kill -KILL "$reader" 2>/dev/null
 	kill_session
 }
@@ -592,7 +593,8 @@ stop_lanes()
 
 clean_up()
 {
-	trap '' INT TERM HUP PIPE
+	trap '' INT QUIT TERM HUP PIPE
+	[ -n "$tmp" ] || return 0
 	if [ -n "$maker" ]; then
 		# make removes what it has not finished.
 		# shellcheck disable=SC2046
@@ -604,6 +606,8 @@ clean_up()
 	fi
 	stop_program
 	stop_lanes
+	# What prints their lines waits for the end of the pipe
+	exec 4>&-
 	# It shows its summary when nobody can write to it any more
 	[ -z "$screen" ] || exec >&-
 	wait 2>/dev/null
@@ -611,9 +615,21 @@ clean_up()
 }
 trap clean_up EXIT
 trap 'echo "# interrupted"; exit 130' INT
+trap 'exit 131' QUIT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 trap 'exit 141' PIPE
+
+remove_left >&2
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX" 2>/dev/null) ||
+	cannot_run "no scratch directory below ${TMPDIR:-/tmp}: see TMPDIR"
+tmp=$(cd "$tmp" && pwd) || exit 1
+lane=$tmp/lane.0
+# What a run needs there
+if ! head -c 2000000 /dev/zero >"$tmp/owner" 2>/dev/null ||
+	! echo "$$ $namespace" >"$tmp/owner"; then
+	cannot_run "no space in ${TMPDIR:-/tmp}: see TMPDIR"
+fi
 
 #
 # The programs: installed in this directory, or built now.
@@ -638,6 +654,7 @@ else
 	$setsid "$top/tools/get-harness.sh" >/dev/null &
 	maker=$!
 	sid=$maker
+	noted=$maker
 	wait "$maker" || exit 4
 
 	# The list comes first: there is one also if the build fails.
@@ -645,6 +662,7 @@ else
 		emit_tests all >"$tmp/programs" &
 	maker=$!
 	sid=$maker
+	noted=$maker
 	wait "$maker"
 	built=$?
 	maker=
@@ -751,6 +769,7 @@ n=0
 while [ $n -lt "$jobs" ]; do
 	# shellcheck disable=SC2046 # words
 	list_tests $(awk -v n=$n -v jobs="$jobs" 'NR % jobs == n' "$tmp/can_select") &
+	noted=$!
 	n=$((n + 1))
 done
 wait
@@ -1068,23 +1087,25 @@ one_result()
 	started=$now
 }
 
-# Runs the program in a new session; arguments: time limit, the lane's directory,
-# end mark, program and its arguments.
+# Runs the program in a new session, not longer than the driver lives; arguments: its
+# number, time limit, the lane's directory, end mark, program and its arguments.
 # shellcheck disable=SC2016 # for another shell to expand
 runner='
-	limit=$1 lane=$2 mark=$3
-	shift 3
-	echo $$ >"$lane/sid"
+	driver=$1 limit=$2 lane=$3 mark=$4
+	shift 4
+	echo $$ >"$lane/sid" || exit
 	"$@" &
 	prog=$!
 	echo $prog >"$lane/pid"
 	while [ $limit -gt 0 ]; do
 		sleep 1
-		[ -d "$lane" ] || exit
 		limit=$((limit - 1))
-		[ $limit -gt 0 ] && continue
-		: >"$lane/timeout"
+		if [ -d "$lane" ] && kill -0 "$driver" 2>/dev/null; then
+			[ $limit -gt 0 ] && continue
+			: >"$lane/timeout"
+		fi
 		kill -KILL $prog
+		exit
 	done &
 	watchdog=$!
 	wait $prog
@@ -1134,10 +1155,12 @@ run_program()
 		if [ -p "$lane/output" ]; then
 			report "$prog" <"$lane/output" &
 			reader=$!
+			noted=$reader
 		fi
-		$setsid sh -c "$runner" sh "$limit" "$lane" "$mark" "./$prog" "$@" \
+		$setsid sh -c "$runner" sh $$ "$limit" "$lane" "$mark" "./$prog" "$@" \
 			>"$lane/output" 2>&1 </dev/null 4>&- &
 		sid=$!
+		noted=$sid
 		wait "$sid" 2>/dev/null
 		left_behind >"$lane/left"
 		# Only if needed: scanning /proc takes as long as a short program
@@ -1248,6 +1271,7 @@ run_lane()
 # they begin, for whoever sees the machine die
 print_in_order()
 {
+	exec 4>&-
 	while read -r what number prog; do
 		if [ "$what" = begun ]; then
 			echo "# running $prog"
@@ -1277,9 +1301,11 @@ print_in_order()
 run_lanes()
 {
 	rm -f "$tmp/lines"
-	mkfifo "$tmp/lines" || exit 1
+	# Open for both, so that nothing waits for the other side
+	mkfifo "$tmp/lines" && exec 4<>"$tmp/lines" || exit 1
 	print_in_order "$@" <"$tmp/lines" &
 	printer=$!
+	noted=$printer
 	exec 4>"$tmp/lines"
 	# Uprobes wait for RCU most of the time, one after the other: all in one lane, from
 	# the beginning
@@ -1299,6 +1325,7 @@ run_lanes()
 		# shellcheck disable=SC2086 # words
 		run_lane $n $order &
 		lane_pids="$lane_pids $!"
+		noted=$!
 	done
 	exec 4>&-
 	for pid in $lane_pids; do
@@ -1335,6 +1362,7 @@ if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ] && [ -z "$HW_BREAKPOINT_KTAP" ] && [ 
 	# shellcheck disable=SC2086 # words
 	sh "$show" "$tmp/log" $repeated <"$tmp/screen" &
 	screen=$!
+	noted=$screen
 	exec >"$tmp/screen"
 fi
 
@@ -1399,9 +1427,13 @@ awk -F '\t' '
 	$1 == "program" || ++tests <= 40 { printf "#   %6.2f  %s\n", $2 / 100, $3 }'
 verdict "$tmp"/environment.*
 dead=$?
-awk -F '\t' -v dead=$dead '
+awk -F '\t' -v dead=$dead -v failed="$(ls "$tmp/failed" 2>/dev/null)" -v tmp="$tmp" '
 	{ n[$1]++ }
 	END {
+		if (failed && !n["fail"]) {
+			print "# results were lost: no space in " tmp "?"
+			n["fail"] = 1
+		}
 		printf "%d passed, %d failed, %d skipped\n", n["pass"] + n["xpass"],
 			n["fail"], n["skip"] + n["xfail"]
 		exit n["fail"] || dead ? 1 : n["pass"] + n["xpass"] ? 0 : 4

@@ -78,6 +78,10 @@ make_program()
 		*.left)
 			perl -e 'setpgrp; exit if fork; exec @ARGV' sleep 301 >/dev/null 2>&1
 			echo "ok $n $t" ;;
+		*.fills)
+			dd if=/dev/zero of="$TMPDIR/fill" bs=4096 2>/dev/null
+			echo "not ok $n $t"
+			rc=1 ;;
 		*.no_newline) printf "ok $n $t" ;;
 		# At the same time as another
 		*.meets)
@@ -459,6 +463,29 @@ killed_in_lane()
 	cat "$tmp/stdout"
 }
 
+kill_driver_hard()
+{
+	pids=$(cat "$tmp"/scratch/*/lane.[12]/pid)
+	kill -KILL "$1"
+}
+
+# The programs end, and the next start removes the rest
+driver_is_killed()
+{
+	killed_in_lane kill_driver_hard
+	for _ in $(seq 50); do
+		# shellcheck disable=SC2086 # words
+		kill -0 $pids 2>/dev/null || break
+		sleep 0.1
+	done
+	# Their children would have died with them if they were tests
+	while ! no_sleepers; do
+		:
+	done
+	# shellcheck disable=SC2086
+	! kill -0 $pids && programs a=f.pass && run 0
+}
+
 kill_first_lane()
 {
 	# The parent of its program's session
@@ -561,6 +588,35 @@ on_terminal()
 	HW_BREAKPOINT_KTAP=1 terminal 1 -k none && grep -q '^KTAP' "$tmp/out"
 }
 
+# A directory with blanks, quotes and UTF-8, of which the driver gets a relative name
+odd_names()
+{
+	odd="$tmp/o d'd \"\303\274"
+	odd=$(printf "%b" "$odd")
+	rm -rf "$odd"
+	mkdir -p "$odd/scratch"
+	programs a=f.pass,f.fail b=f.pass c=f.skip
+	cp -r "$tmp/dir" "$odd/dir"
+	# shellcheck disable=SC2086 # may be two words
+	(cd "$odd" && CDPATH=.:dir TMPDIR=scratch $sh dir/run_tests.sh -j 2 -t 'a:*' -t b) \
+		>"$tmp/stdout" 2>&1
+	got=$?
+	cat "$tmp/stdout"
+	[ $got -eq 1 ] && last_line "2 passed, 1 failed, 0 skipped" && [ -z "$(ls "$odd/scratch")" ]
+}
+
+# A failure that cannot be noted is one
+full_disk()
+{
+	programs a=f.pass,f.fills
+	# shellcheck disable=SC2016,SC2086
+	TMPDIR=$tmp/scratch unshare -m sh -c 'mount -t tmpfs -o size=3m none "$TMPDIR" && "$@"' sh \
+		$sh "$tmp/dir/run_tests.sh" >"$tmp/stdout" 2>"$tmp/stderr"
+	got=$?
+	cat "$tmp/stdout"
+	[ $got -eq 1 ] && last_line "1 passed, 1 failed, 0 skipped"
+}
+
 # Lines are passed on at once, not when the program ends.
 as_it_comes()
 {
@@ -572,10 +628,20 @@ as_it_comes_int()
 	interrupted INT 130
 }
 
+hung_up()
+{
+	interrupted HUP 129
+}
+
+quit()
+{
+	interrupted QUIT 131
+}
+
 mkdir "$tmp/scratch"
 unignore=
-if env --default-signal=INT true 2>/dev/null; then
-	unignore="env --default-signal=INT"
+if env --default-signal=INT,QUIT true 2>/dev/null; then
+	unignore="env --default-signal=INT,QUIT"
 fi
 
 tried=
@@ -621,12 +687,17 @@ for sh in sh bash "busybox ash"; do
 	check "$sh: several at a time" side_by_side
 	check "$sh: one of several is killed" lane_is_killed
 	check "$sh: several are terminated" lanes_are_terminated
+	check "$sh: killed" driver_is_killed
+	check "$sh: blanks, quotes and UTF-8 in names" odd_names
 	check "$sh: terminated" as_it_comes
+	check "$sh: hung up" hung_up
 	if unshare -m mount -t tmpfs none /proc 2>/dev/null; then
 		check "$sh: without /proc" without_proc
+		check "$sh: no space left" full_disk
 	fi
 	if [ -n "$unignore" ]; then
 		check "$sh: interrupted" as_it_comes_int
+		check "$sh: quit" quit
 	fi
 done
 done_testing
