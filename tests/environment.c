@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -102,6 +103,20 @@ static void cpu_revision(char revision[32])
 		if (sscanf(line, "microcode : %31s", revision) == 1)
 			break;
 	fclose(f);
+}
+
+/**
+ * environment_has_pidfd() - whether pidfd_open(2) can be used
+ *
+ * Return: false if the kernel does not have it, or seccomp refuses it.
+ */
+bool environment_has_pidfd(void)
+{
+	int fd = syscall(SYS_pidfd_open, getpid(), 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
 }
 
 /**

@@ -27,6 +27,7 @@ static inline void let_others_run(void)
 
 const char *environment(void);
 void print_environment(void);
+bool environment_has_pidfd(void);
 bool environment_cpu_lacks(const char *flag);
 bool environment_is_tcg(void);
 bool environment_may_change(void);

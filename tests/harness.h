@@ -20,16 +20,7 @@
 #include "slot_count.h"
 #include "tracee.h"
 
-/* The lines about the environment follow the harness's own header */
-static inline void print_header(void)
-{
-	/* Whole lines, also of a program that is killed; a rule before 6.8 only here */
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	ksft_print_header();
-	print_environment();
-	if (slots_taken_by_others())
-		ksft_exit_skip(SKIP_SLOTS_TAKEN "\n");
-}
+static inline void print_header(void);
 
 /* The harness forms the full name of a test only to announce it */
 static inline void __attribute__((format(printf, 1, 2)))
@@ -51,6 +42,26 @@ print_msg(const char *fmt, ...)
 #include "kselftest_harness.h"
 #undef ksft_print_header
 #undef ksft_print_msg
+
+/* Mainline's harness waits with a pidfd; those before it, with setjmp.h, do not */
+#ifdef setjmp
+#define HARNESS_USES_PIDFD	false
+#else
+#define HARNESS_USES_PIDFD	true
+#endif
+
+/* The lines about the environment follow the harness's own header */
+static inline void print_header(void)
+{
+	/* Whole lines, also of a program that is killed; a rule before 6.8 only here */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	ksft_print_header();
+	print_environment();
+	if (HARNESS_USES_PIDFD && !environment_has_pidfd())
+		ksft_exit_skip(SKIP_REFUSED "\n", "pidfd_open");
+	if (slots_taken_by_others())
+		ksft_exit_skip(SKIP_SLOTS_TAKEN "\n");
+}
 
 /* The assertions' messages begin with that name, as those of test_err() do */
 #undef __TH_LOG

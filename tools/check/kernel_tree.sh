@@ -48,6 +48,20 @@ runs_one()
 		[ "$(grep -cE '^(not )?ok [0-9]+ selftests: hw_breakpoint:' "$tmp/log")" -eq 1 ]
 }
 
+# no_pidfd ERRNO: the harness fails each test if it needs one and gets none
+no_pidfd()
+{
+	"${CC:-gcc}" -O2 -o "$tmp/confine" "$top/tools/lab/confine.c" || return
+	for program in slot_test_64 slot_test_32; do
+		"$tmp/confine" -s "434,434,$1" "$suite/$program" >"$tmp/log"
+		cat "$tmp/log"
+		case $version in
+		mainline) grep -qx '1..0 # SKIP pidfd_open not permitted' "$tmp/log" || return ;;
+		*) grep -qE '^1\.\.[1-9]' "$tmp/log" || return ;;
+		esac
+	done
+}
+
 # builds ARGUMENTS...: without a warning
 builds() { in_tree clean && in_tree USERCFLAGS=-Werror "$@" && ! grep -i 'warning' "$tmp/log"; }
 
@@ -122,6 +136,8 @@ for version in 6.1 6.12 mainline; do
 	check "$version: gcc -Werror" builds
 	check "$version: run_tests" runs
 	check "$version: run_tests of one program" runs_one
+	check "$version: pidfd_open not permitted" no_pidfd 1
+	check "$version: no pidfd_open" no_pidfd 38
 	check "$version: another ARCH: says so once" says_once
 	if have rsync; then
 		check "$version: install" installs
