@@ -9,8 +9,9 @@ me=${0##*/}
 cd "$(dirname "$0")/check" || exit 1
 [ $# -gt 0 ] || set -- *.sh
 
-log=$(mktemp "${TMPDIR:-/tmp}/hwbp-check.XXXXXX") || exit 1
-trap 'rm -f "$log" "$log.part"' EXIT
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hwbp-check.XXXXXX") || exit 1
+log=$tmp/log
+trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
@@ -22,12 +23,12 @@ for script; do
 	}
 	echo "# $script"
 	begin=$(date +%s)
-	sh "./$script" | tee "$log.part"
-	cat "$log.part" >>"$log"
-	planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$log.part")
-	[ "$planned" = "$(grep -cE '^(not )?ok ' "$log.part")" ] ||
+	sh "./$script" | tee "$tmp/part"
+	cat "$tmp/part" >>"$log"
+	planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$tmp/part")
+	[ "$planned" = "$(grep -cE '^(not )?ok ' "$tmp/part")" ] ||
 		echo "not ok 0 $script ended early" | tee -a "$log"
-	rm -f "$log.part"
+	rm -f "$tmp/part"
 	echo "# $script took $(($(date +%s) - begin)) s"
 done
 

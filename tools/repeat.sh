@@ -16,7 +16,9 @@
 
 dir=$1 seconds=$2 seed=$3
 shift 3
-log=$(mktemp "${TMPDIR:-/tmp}/hwbp-repeat.XXXXXX") || exit 1
+# The form that run_tests.sh knows and removes if this is killed
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hw_breakpoint.XXXXXX") && echo $$ >"$tmp/owner" || exit 1
+log=$tmp/log
 
 # random N: to $random, less than N; a linear congruential generator's upper bits
 random()
@@ -29,8 +31,8 @@ random()
 loads=
 load()
 {
-	: >"$log.load"
-	while [ -e "$log.load" ] && kill -0 $$ 2>/dev/null; do
+	: >"$tmp/load"
+	while [ -e "$tmp/load" ] && kill -0 $$ 2>/dev/null; do
 		eval "$1"
 	done &
 	loads="$loads $!"
@@ -40,13 +42,13 @@ load()
 
 no_load()
 {
-	rm -f "$log.load"
+	rm -f "$tmp/load"
 	# shellcheck disable=SC2086 # words
 	[ -z "$loads" ] || wait $loads
 	loads=
 }
 run=
-trap '[ -z "$run" ] || kill $run 2>/dev/null; no_load; rm -f "$log" "$log.fill"' EXIT
+trap '[ -z "$run" ] || kill $run 2>/dev/null; no_load; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
@@ -77,7 +79,7 @@ while :; do
 	for _ in $(seq "$busy"); do
 		load :
 	done
-	[ -z "$memory" ] || load "dd if=/dev/zero of='$log.fill' bs=1048576 count=100 2>/dev/null"
+	[ -z "$memory" ] || load "dd if=/dev/zero of=\"\$tmp/fill\" bs=1048576 count=100 2>/dev/null"
 	started=$(uptime)
 	# busybox may have no nice. In the background: a trap does not wait for it.
 	(renice -n "$priority" -p "$(sh -c 'echo $PPID')" >/dev/null 2>&1
