@@ -294,11 +294,19 @@ case ${1-} in
 	file=$2
 	: >"$file" || usage "cannot write $file"
 	shift 2
-	{
-		sh "$run_tests" "$@"
-		echo $? >"$tmp/status"
-	} | tee "$tmp/log"
-	read -r status <"$tmp/status"
+	mkfifo "$tmp/output" || exit 1
+	tee "$tmp/log" <"$tmp/output" &
+	# Not in the foreground, where a signal would wait until it ends
+	sh "$run_tests" "$@" >"$tmp/output" &
+	run=$!
+	trap 'kill "$run" 2>/dev/null' INT TERM HUP
+	wait "$run"
+	status=$?
+	while kill -0 "$run" 2>/dev/null; do
+		wait "$run"
+		status=$?
+	done
+	wait
 	results "$tmp/log" >"$tmp/results"
 	junit "$tmp/results" >"$file" ;;
 -?*)

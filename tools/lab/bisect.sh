@@ -29,6 +29,7 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	-t | --test)
 		[ $# -gt 1 ] || stop "$1 needs a pattern"
+		case $2 in *"'"*) stop "no test matches $2" ;; esac
 		patterns="$patterns --test '$2'"
 		shift 2 ;;
 	*) stop "no such option: $1" ;;
@@ -44,7 +45,7 @@ initrd=$("$here/initramfs.sh") || stop "no initramfs"
 
 kernel=$(KSRC=$tree "$here/kernel.sh" -i) || exit 125
 eval "set -- $patterns"
-"$here/run.sh" --bisect --kernel "$kernel" --initrd "$initrd" --output "$out" "$@" \
+stoppable "$here/run.sh" --bisect --kernel "$kernel" --initrd "$initrd" --output "$out" "$@" \
 	>"$out.out" 2>&1
 code=$?
 # What was wrong, or why it is not known
