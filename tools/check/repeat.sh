@@ -70,6 +70,23 @@ any()
 	shuf -n 1 -e "$@"
 }
 
+# one_of ROLE: a process of the suite. A guard undoes a change to the system, in a session
+# of its own.
+one_of()
+{
+	case $1 in
+	process) ours ;;
+	tracer)
+		ours | grep -xF "$(sed -n 's/^TracerPid:[[:blank:]]*\([1-9]\)/\1/p' \
+			/proc/[0-9]*/status 2>/dev/null)" ;;
+	guard)
+		find /proc -maxdepth 2 -path '/proc/[0-9]*/exe' -lname "$dir/*" 2>/dev/null |
+			while IFS=/ read -r _ _ pid _; do
+				sed "s/.*) //; s/^/$pid /" "/proc/$pid/stat"
+			done 2>/dev/null | awk '$1 == $5 { print $1 }' ;;
+	esac | shuf -n 1
+}
+
 # kill_one: start one, and kill it or a part of it; what it was to $how
 kill_one()
 {
@@ -88,23 +105,41 @@ kill_one()
 	pid=$!
 	sleep "$(shuf -n 1 -i "0-$((seconds * 10))" | sed 's/.$/.&/')"
 	signal=$(any INT TERM KILL)
-	target=$(any driver process all)
+	target=$(any driver tracer guard process group all)
 	case $target in
 	driver) victims=$pid ;;
-	process) victims=$(ours | shuf -n 1) ;;
+	group) victims=-$pid ;;
 	all) victims=$(echo "$pid"; ours) ;;
+	*)
+		victims=$(one_of "$target")
+		[ -n "$victims" ] || {
+			target=process
+			victims=$(one_of process)
+		} ;;
 	esac
 	how="$*: SIG$signal to $target"
 	# shellcheck disable=SC2086 # words
-	kill -s "$signal" $victims 2>/dev/null
+	kill -s "$signal" -- $victims 2>/dev/null
 	# A run without one of its processes ends like any other
-	[ "$target" != process ] || kill -s TERM $pid 2>/dev/null
+	case $target in
+	tracer | guard | process) kill -s TERM $pid 2>/dev/null ;;
+	esac
 	wait $pid 2>/dev/null
-	# What a SIGKILL has to leave is removed by the next start
+	# What a SIGKILL has to leave is removed by the next start; but a CPU stays offline
+	# without its guard
 	[ "$signal" != KILL ] || {
 		left >/dev/null
-		TMPDIR=$scratch sh "$dir/run_tests.sh" --clean-up
+		case $target in
+		guard | process | all) TMPDIR=$scratch sh "$dir/run_tests.sh" --clean-up ;;
+		*) next_is_green ;;
+		esac
 	} >/dev/null 2>&1
+}
+
+# next_is_green: a short run, whatever was killed before it
+next_is_green()
+{
+	TMPDIR=$scratch sh "$dir/run_tests.sh" -t 'slot_test_*' -t 'cgroup_test_*' >"$kept/next" 2>&1
 }
 
 killed()
@@ -118,6 +153,7 @@ killed()
 		kill_one
 		kills=$((kills + 1))
 		left >"$tmp/left"
+		next_is_green || echo "the next run is not green: $(cat "$kept/next")" >>"$tmp/left"
 		echo "$how" >>"$kept/kills"
 		[ -s "$tmp/left" ] || continue
 		bad=$((bad + 1))
@@ -127,6 +163,7 @@ killed()
 		rm -rf "${scratch:?}"/*
 	done
 	echo "# $kills kills, $bad left something"
+	sed 's/.* to /# killed: /' "$kept/kills" | sort | uniq -c | sed 's/ *\([0-9]*\) \(.*\)/\2: \1/'
 	[ $bad -eq 0 ] || return
 	TMPDIR=$scratch sh "$dir/run_tests.sh" >"$kept/after" 2>&1 || {
 		echo "the run after it is not green: see $kept/after"
