@@ -595,18 +595,13 @@ struct tracee *tracee_wait_any(struct tracee *set, unsigned int n,
 	return NULL;
 }
 
+/* @mem may be unaligned */
 static unsigned long long read_mem(const void *mem, unsigned int size)
 {
-	switch (size) {
-	case 1:
-		return *(const unsigned char *)mem;
-	case 2:
-		return *(const unsigned short *)mem;
-	case 4:
-		return *(const unsigned int *)mem;
-	default:
-		return *(const unsigned long long *)mem;
-	}
+	unsigned long long value = 0;
+
+	memcpy(&value, mem, size);
+	return value;
 }
 
 static void count(unsigned long *all)
