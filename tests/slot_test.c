@@ -504,7 +504,7 @@ TEST_F(slot, disabled_for_next_thread_on_cpu)
 	struct slot *slot = self->slot;
 	struct tracee *t = &self->t;
 	unsigned int i;
-	int cpu;
+	int cpu = -1;
 
 	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));

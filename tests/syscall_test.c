@@ -468,7 +468,7 @@ TEST_F(syscalls, context_switch_in_call)
 
 TEST_F(syscalls, context_switch_in_call_on_one_cpu)
 {
-	int cpu;
+	int cpu = -1;
 
 	ASSERT_EQ(1, allowed_cpus(&cpu, 1));
 	ASSERT_EQ(0, pin_to_cpu(0, cpu));
