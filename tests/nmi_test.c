@@ -154,6 +154,7 @@ TEST_F(nmi, sysrq_backtrace)
 
 	if (!getenv("HW_BREAKPOINT_SYSRQ"))
 		SKIP(return, SKIP_SYSRQ);
+	skip_if_no_changes(_metadata);
 	if (allowed_cpus(cpus, 64) < 2)
 		SKIP(return, SKIP_ONE_CPU);
 	fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
