@@ -107,6 +107,8 @@ done
 check "gcc -flto" build gcc-lto USERCFLAGS="-O2 -flto=$jobs -Werror $extra -Wno-clobbered" \
 	USERLDFLAGS=-static
 
+check "tools/lost_traps.c" gcc -O2 -Wall -Wextra -Werror -o "$tmp/lost_traps" "$top/tools/lost_traps.c"
+
 old=$("$top/tools/get-harness.sh" 6.1 2>/dev/null)
 check "harness of 6.1" build harness-6.1 KSRC="$old" USERCFLAGS=-Werror USERLDFLAGS=-static
 
