@@ -344,11 +344,18 @@ static int iterate(unsigned int nr, struct tracer *me)
 	if (opt.choices)
 		print_choice(stdout, nr, me);
 	err = start_group(nr, me, area);
-	if (err)
+	if (err) {
 		fprintf(stderr, "# tracer %u cannot start: %s\n", nr,
 			strerror(abs(err)));
-	else
+	} else {
 		err = run_group(nr, me);
+		/* A call has failed: an iteration that was not right, like any other */
+		if (err < 0) {
+			fprintf(stderr, "# tracer %u: %s\n", nr, strerror(-err));
+			me->wrong++;
+			err = 1;
+		}
+	}
 	for (i = 0; i < me->choice.n; i++) {
 		struct tracee *t = &me->t[i];
 
