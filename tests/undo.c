@@ -69,22 +69,6 @@ pid_t undo_on_exit(int *fd, void (*undo)(const void *arg), const void *arg)
 	return pid;
 }
 
-/*
- * undo_on_exit() first, then the change.  Return: the process; 0 if the change was
- * not possible; -1 on failure.
- */
-static pid_t change(int *fd, bool (*make)(void *arg), void (*undo)(const void *arg),
-		    void *arg)
-{
-	pid_t pid = undo_on_exit(fd, undo, arg);
-
-	if (pid < 0 || make(arg))
-		return pid;
-	close(*fd);
-	waitpid(pid, NULL, 0);
-	return 0;
-}
-
 /**
  * write_file() - write a line to an existing file of the kernel
  * @path: the file
@@ -114,6 +98,22 @@ static void remove_cgroup(const char *dir)
 
 	for (i = 0; i < UNDO_TRIES && rmdir(dir) && errno == EBUSY; i++)
 		poll(NULL, 0, 1);
+}
+
+/*
+ * undo_on_exit() first, then the cgroup.  Return: the process; 0 if it could not be
+ * created; -1 on failure.
+ */
+static pid_t make_cgroup(int *fd, bool (*create)(void *arg), void (*undo)(const void *arg),
+			 void *arg)
+{
+	pid_t pid = undo_on_exit(fd, undo, arg);
+
+	if (pid < 0 || create(arg))
+		return pid;
+	close(*fd);
+	waitpid(pid, NULL, 0);
+	return 0;
 }
 
 /* Thaw the cgroup, and remove it once it is empty */
@@ -168,7 +168,7 @@ static bool create_freezer(void *arg)
  */
 pid_t make_freezer(struct freezer *f, int *fd)
 {
-	return change(fd, create_freezer, remove_freezer, f);
+	return make_cgroup(fd, create_freezer, remove_freezer, f);
 }
 
 /* Remove the cgroup once it is empty */
@@ -223,7 +223,7 @@ static bool create_cpuset(void *arg)
  */
 pid_t make_cpuset(struct cpuset *c, int *fd)
 {
-	return change(fd, create_cpuset, remove_cpuset, c);
+	return make_cgroup(fd, create_cpuset, remove_cpuset, c);
 }
 
 /**
