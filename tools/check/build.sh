@@ -104,8 +104,9 @@ for level in -O2 -O0 -O3; do
 	fi
 done
 
+# shellcheck disable=SC2046 # words
 check "gcc -flto" build gcc-lto USERCFLAGS="-O2 -flto=$jobs -Werror $extra -Wno-clobbered" \
-	USERLDFLAGS=-static
+	USERLDFLAGS=-static $(programs | sed -n "s,.*:\(.*_64\)$,$tmp/gcc-lto/\1,p")
 
 check "tools/lost_traps.c" gcc -O2 -Wall -Wextra -Werror -o "$tmp/lost_traps" "$top/tools/lost_traps.c"
 
