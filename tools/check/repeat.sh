@@ -35,11 +35,17 @@ all_green()
 	return $status
 }
 
-# ours: living processes of this copy of the suite, its drivers and its emulators
-ours()
+# programs: living processes that execute one of this copy of the suite
+programs()
 {
 	find /proc -maxdepth 2 -path '/proc/[0-9]*/exe' -lname "$dir/*" 2>/dev/null |
 		sed 's/[^0-9]//g'
+}
+
+# ours: living processes of this copy of the suite, its drivers and its emulators
+ours()
+{
+	programs
 	pgrep -f "$dir/|$scratch/|^sh $top/tools/lab/lab\.sh"
 }
 
@@ -80,10 +86,9 @@ one_of()
 		ours | grep -xF "$(sed -n 's/^TracerPid:[[:blank:]]*\([1-9]\)/\1/p' \
 			/proc/[0-9]*/status 2>/dev/null)" ;;
 	guard)
-		find /proc -maxdepth 2 -path '/proc/[0-9]*/exe' -lname "$dir/*" 2>/dev/null |
-			while IFS=/ read -r _ _ pid _; do
-				sed "s/.*) //; s/^/$pid /" "/proc/$pid/stat"
-			done 2>/dev/null | awk '$1 == $5 { print $1 }' ;;
+		for pid in $(programs); do
+			sed "s/.*) //; s/^/$pid /" "/proc/$pid/stat"
+		done 2>/dev/null | awk '$1 == $5 { print $1 }' ;;
 	esac | shuf -n 1
 }
 
