@@ -484,7 +484,28 @@ dead()
 # Process numbers of a container mean nothing to others that share its directories
 namespace=$(readlink /proc/self/ns/pid 2>/dev/null)
 
-# remove_left: what is left of runs that were killed with all their processes
+# remove_scratch DIRECTORY OWNER: that of a run whose driver was killed. If only the driver
+# was, its programs end within a second, and its lanes write there what became of them.
+remove_scratch()
+{
+	for _ in $(seq 50); do
+		living=
+		# shellcheck disable=SC2013 # words
+		for pid in $(cat "$1"/lane.*/sid "$1"/lane.*/pid 2>/dev/null); do
+			dead "$pid" || living=$pid
+		done
+		[ -n "$living" ] || break
+		sleep 0.1
+	done
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		rm -rf "$1" 2>/dev/null && echo "# removed $1" && return
+		# Written to at the same time. Without this no other start would remove it.
+		echo "$2" 2>/dev/null >"$1/owner"
+		sleep 0.1
+	done
+}
+
+# remove_left: what is left of runs that were killed
 remove_left()
 {
 	find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" \
@@ -495,7 +516,7 @@ remove_left()
 			# Killed before it wrote its number there, or about to write it
 			find "$d" -prune -mmin +10 -exec rm -f "$d/owner" \; -exec rmdir {} \; 2>/dev/null
 		elif [ "${space:-$namespace}" = "$namespace" ] && dead "$owner"; then
-			rm -rf "$d" && echo "# removed $d"
+			remove_scratch "$d" "$owner $space"
 		fi
 	done
 	[ -z "$HW_BREAKPOINT_NO_SYSTEM_CHANGES" ] || return 0
