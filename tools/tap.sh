@@ -52,6 +52,12 @@ have()
 	command -v "$1" >/dev/null 2>&1
 }
 
+# suite_programs: names of those of tests/
+suite_programs()
+{
+	make -s --no-print-directory -C "$top/tests" emit_tests | sed 's/.*://'
+}
+
 # done_testing: the plan, last because that is when it is known.
 done_testing()
 {

@@ -107,7 +107,7 @@ done
 # Not run: the emulated machine has no memory for another set of programs
 # shellcheck disable=SC2046 # words
 check "gcc -flto" build gcc-lto USERCFLAGS="-O2 -flto=$jobs -Werror $extra -Wno-clobbered" \
-	USERLDFLAGS=-static $(programs | sed -n "s,.*:\(.*_64\)$,$tmp/gcc-lto/\1,p")
+	USERLDFLAGS=-static $(suite_programs | sed -n "s,.*_64$,$tmp/gcc-lto/&,p")
 
 check "tools/lost_traps.c" gcc -O2 -Wall -Wextra -Werror -o "$tmp/lost_traps" "$top/tools/lost_traps.c"
 
@@ -120,7 +120,7 @@ for build in gcc-O2 gcc-O0 gcc-O3 clang-O2 harness-6.1; do
 	strip "$tmp/add/builds/$build"/*
 done 2>/dev/null
 one='' two='' n=0
-for program in $(programs | sed -n 's/.*:\(.*\)_64$/\1/p'); do
+for program in $(suite_programs | sed -n 's/_64$//p'); do
 	n=$((n + 1))
 	case $program$n in
 	kvm_*) ;;

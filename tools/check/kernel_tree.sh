@@ -19,16 +19,11 @@ in_tree()
 	return $status
 }
 
-programs()
-{
-	make -s --no-print-directory -C "$top/tests" emit_tests | sed 's/.*://'
-}
-
 # all_ran: one result for each program, each with all the tests that it planned,
 # passed or not.
 all_ran()
 {
-	for prog in $(programs); do
+	for prog in $(suite_programs); do
 		grep -qE "^(not )?ok [0-9]+ selftests: hw_breakpoint: $prog( |\$)" "$tmp/log" || {
 			echo "$prog did not run"
 			return 1
@@ -51,7 +46,6 @@ runs_one()
 # no_pidfd ERRNO: the harness fails each test if it needs one and gets none
 no_pidfd()
 {
-	"${CC:-gcc}" -O2 -o "$tmp/confine" "$top/tools/lab/confine.c" || return
 	for program in slot_test_64 slot_test_32; do
 		"$tmp/confine" -s "434,434,$1" "$suite/$program" >"$tmp/log"
 		cat "$tmp/log"
@@ -76,7 +70,7 @@ chmod +x "$tmp/reads"
 
 elsewhere()
 {
-	in_tree O="$tmp/obj" CC="$tmp/reads" && [ "$(programs | wc -l)" -eq \
+	in_tree O="$tmp/obj" CC="$tmp/reads" && [ "$(suite_programs | wc -l)" -eq \
 		"$(find "$tmp/obj/kselftest/hw_breakpoint" -name '*_test_*[24]' | wc -l)" ] &&
 		[ "$(ls -A "$suite")" = "$(cat "$tmp/exported")" ]
 }
@@ -84,7 +78,7 @@ elsewhere()
 installs()
 {
 	in_tree install INSTALL_HDR_PATH="$tmp" KSFT_INSTALL_PATH="$tmp/inst" &&
-		for prog in $(programs); do
+		for prog in $(suite_programs); do
 			[ -x "$tmp/inst/hw_breakpoint/$prog" ] &&
 				grep -qx "hw_breakpoint:$prog" "$tmp/inst/kselftest-list.txt" ||
 				return
@@ -118,6 +112,7 @@ plain_copy()
 		in_tree CC="$tmp/reads"
 }
 
+check "what confines a program is built" gcc -O2 -o "$tmp/confine" "$top/tools/lab/confine.c"
 for version in 6.1 6.12 mainline; do
 	source=$("$top/tools/get-harness.sh" $version 2>"$tmp/out") || {
 		not_ok "$version: no source"

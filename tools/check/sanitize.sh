@@ -8,9 +8,7 @@
 
 jobs=$(getconf _NPROCESSORS_ONLN)
 unset OUTPUT KSRC ARCH LLVM CC M32 USERCFLAGS USERLDFLAGS MAKEFLAGS MAKELEVEL
-programs=$(make -s --no-print-directory -C "$top/tests" emit_tests |
-	sed -n 's/.*:\(.*_64\)$/\1/p')
-
+programs=$(suite_programs | grep '_64$')
 out=$tmp/programs
 
 # built ARGUMENTS...: by make
