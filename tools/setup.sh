@@ -5,7 +5,8 @@
 # there, what is missing is skipped by name. The suite itself needs gcc and make.
 
 packages='gcc make libc6-dev gcc-multilib clang shellcheck perl rsync
-	python3-tap python3-more-itertools python3-yaml python3-jinja2 help2man mandoc'
+	python3-tap python3-more-itertools python3-yaml python3-jinja2 help2man mandoc
+	inotify-tools'
 # Either busybox will do, and installing one removes the other.
 command -v busybox >/dev/null 2>&1 || packages="$packages busybox-static"
 
