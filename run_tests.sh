@@ -571,13 +571,20 @@ victims()
 kill_session()
 {
 	[ -n "$sid" ] || return
-	# Repeatedly, since a process may be forking; and hundreds with breakpoints take
-	# seconds to exit.
+	# Until none is found twice: while /proc is read, one may fork and end. Hundreds
+	# with breakpoints take seconds to exit.
+	none=
 	for _ in $(seq 50); do
 		# shellcheck disable=SC2046 # one word for each process
 		set -- $(victims)
-		[ $# -gt 0 ] || break
-		kill -KILL "$@" 2>/dev/null
+		if [ $# -gt 0 ]; then
+			none=
+			kill -KILL "$@" 2>/dev/null
+		elif [ -n "$none" ]; then
+			break
+		else
+			none=1
+		fi
 		sleep 0.1
 	done
 	# Without setsid or /proc only the program itself is known; its tests die with
