@@ -12,6 +12,11 @@ trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 count=0
 
+# env that has commands trap what is ignored here: a shell's background command ignores
+# SIGINT, and everything does SIGHUP below nohup. Empty without a GNU env.
+unignore="env --default-signal=INT,QUIT,HUP"
+$unignore true 2>/dev/null || unignore=
+
 # ok NAME, not_ok NAME, skip NAME REASON: results. What a failed test printed is
 # taken from $tmp/out.
 ok()

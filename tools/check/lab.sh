@@ -41,7 +41,8 @@ play()
 	PLAY=$1
 	shift
 	export PLAY
-	PATH="$tmp/bin:$PATH" sh "$run" --kernel "$tmp/kernel" \
+	# shellcheck disable=SC2086 # words
+	PATH="$tmp/bin:$PATH" $unignore sh "$run" --kernel "$tmp/kernel" \
 		--initrd "$tmp/initrd" --output "$tmp/machine" "$@"
 }
 
