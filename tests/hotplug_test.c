@@ -27,7 +27,7 @@ static int last_cpu(struct __test_metadata *_metadata, struct hotplug *h)
 
 	skip_if_no_changes(_metadata);
 	err = find_hotplug(h);
-	if (err == -ENOENT)
+	if (err == -ENXIO)
 		SKIP(return -1, SKIP_ONE_CPU);
 	if (err)
 		SKIP(return -1, SKIP_NO_HOTPLUG);

@@ -246,7 +246,7 @@ void take_cpu_online(const void *arg)
  * find_hotplug() - find a CPU that can be taken offline, the last of our first 64
  * @h: filled in
  *
- * Return: 0; -ENOENT if it is the only one; -EPERM if !environment_may_change(), or a
+ * Return: 0; -ENXIO if it is the only one; -EPERM if !environment_may_change(), or a
  * negative errno of writing.
  */
 int find_hotplug(struct hotplug *h)
@@ -254,7 +254,7 @@ int find_hotplug(struct hotplug *h)
 	int cpus[64], n = allowed_cpus(cpus, 64);
 
 	if (n < 2)
-		return -ENOENT;
+		return -ENXIO;
 	if (!environment_may_change())
 		return -EPERM;
 	h->cpu = cpus[n - 1];
