@@ -49,9 +49,10 @@ usage()
 	                             (default: 300)
 	  -j, --jobs N               run up to N programs at a time, except those that
 	                             need a CPU, or all of its slots (default: 4; 1 with
-	                             --times, if HW_BREAKPOINT_KTAP is set, or on a
-	                             machine known to lose traps). With 1, what they
-	                             print is to be seen up to a crash of the kernel
+	                             --times, if HW_BREAKPOINT_KTAP is set, on a machine
+	                             known to lose traps, or below ulimit -u 1000). With
+	                             1, what they print is to be seen up to a crash of
+	                             the kernel
 	  --times                    say at the end where the time went: all programs, and
 	                             the tests that took longest
 
@@ -778,6 +779,9 @@ list_tests()
 
 chosen=
 one_lane=$HW_BREAKPOINT_KTAP$times
+# Where few processes are permitted, a program alone has the best chance to get its own
+processes=$(sed -n 's/^Max processes  *\([0-9]*\) .*/\1/p' /proc/self/limits 2>/dev/null)
+[ "$(id -u)" -eq 0 ] || [ "${processes:-1000}" -ge 1000 ] || one_lane=1
 choose_known
 [ -n "$lanes" ] || lanes=${one_lane:+1}
 [ -n "$lanes" ] || lanes=4

@@ -142,13 +142,28 @@ static inline void skip_if_dead(struct __test_metadata *_metadata,
 }
 
 /**
+ * skip_if_few_processes() - skip a test that may not create as many as it needs
+ * @_metadata: the test's
+ * @err: negative errno of fork(), clone() or what calls them, or anything else
+ *
+ * Both fail with EAGAIN beyond RLIMIT_NPROC and pids.max (copy_process() in
+ * kernel/fork.c, cgroup_can_fork()).
+ */
+static inline void skip_if_few_processes(struct __test_metadata *_metadata, int err)
+{
+	if (err == -EAGAIN)
+		SKIP(_exit(EXIT_SKIPPED), SKIP_REFUSED, "more processes");
+}
+
+/**
  * skip_if_refused() - skip a test if the environment does not permit a call
  * @_metadata: the test's
  * @err: return value of tracee_start() or the like
  * @what: the call, for the SKIP reason
  *
  * Seccomp, Yama and containers refuse ptrace and perf with EPERM, EACCES or
- * ENOSYS: then the test is skipped.  Any other error fails it.
+ * ENOSYS: then the test is skipped, and as by skip_if_few_processes().  Any other
+ * error fails it.
  *
  * A skipped test exits here: after a SKIP() in FIXTURE_SETUP() the harness of 6.1
  * would still run it.
@@ -159,6 +174,7 @@ static inline void skip_if_refused(struct __test_metadata *_metadata, int err,
 	set_running_test(_metadata);
 	if (refused(err))
 		SKIP(_exit(EXIT_SKIPPED), SKIP_REFUSED, what);
+	skip_if_few_processes(_metadata, err);
 	ASSERT_EQ(0, err) {
 		TH_LOG("%s: %s", what, strerror(-err));
 	}

@@ -56,6 +56,7 @@ struct member {
  * @end: how one thread ends the process
  * @go: pipe from which they read when they may start
  * @begun: number of threads created
+ * @err: negative errno of clone(), after which the leader has stopped
  * @word: all threads store here
  * @m: the threads
  */
@@ -65,6 +66,7 @@ struct team {
 	void (*end)(void);
 	int go[2];
 	unsigned int begun;
+	int err;
 	unsigned int word;
 	struct member m[THREADS];
 };
@@ -118,30 +120,30 @@ static int store_then_end(void *arg)
 	return 0;
 }
 
-static int make_threads(struct team *team)
+static void make_threads(struct team *team)
 {
 	struct member *m;
 
 	for (m = team->m; m < team->m + team->n; m++) {
 		m->team = team;
 		if (clone(team->body, m->stack + STACK, THREAD_FLAGS, m,
-			  &m->tid) < 0)
-			return -errno;
+			  &m->tid) < 0) {
+			/* An exit would be reported after those of the threads */
+			team->err = -errno;
+			tracee_sync();
+		}
 		__atomic_add_fetch(&team->begun, 1, __ATOMIC_RELEASE);
 	}
-	return 0;
 }
 
 static void run_leader(struct tracee *t)
 {
-	if (make_threads(t->arg))
-		_exit(1);
+	make_threads(t->arg);
 	for (;;)
 		pause();
 }
 
-/* Create all threads; they are stopped, armed in all slots, in t[1]... */
-static int create_threads(struct tracee *t, struct team *team)
+static int adopt_threads(struct tracee *t, struct team *team)
 {
 	unsigned int i, n;
 	struct stop s;
@@ -156,6 +158,8 @@ static int create_threads(struct tracee *t, struct team *team)
 		if (err)
 			return err;
 		if (s.status >> 8 != (SIGTRAP | PTRACE_EVENT_CLONE << 8)) {
+			if (team->err)
+				return team->err;
 			tracee_report(t, &s, "clone of thread %u expected", i);
 			return 1;
 		}
@@ -175,6 +179,16 @@ static int create_threads(struct tracee *t, struct team *team)
 			return err;
 	}
 	return 0;
+}
+
+/* Create all threads; they are stopped, armed in all slots, in t[1]... */
+static void create_threads(struct __test_metadata *_metadata, struct tracee *t,
+			   struct team *team)
+{
+	int err = adopt_threads(t, team);
+
+	skip_if_few_processes(_metadata, err);
+	ASSERT_EQ(0, err);
 }
 
 FIXTURE(thread_group_end) {
@@ -244,17 +258,14 @@ TEST_F(thread_group_end, ends_and_releases_slots)
 	struct stop s;
 	int status;
 
-	skip_if_cannot_trace(_metadata);
 	for (round = 0; round < 4; round++) {
 		struct tracee *ending_thread = &t[1 + team->n / 2];
 
-		ASSERT_EQ(0, tracee_start(t, TRACEE_SEIZE));
+		start_tracee(_metadata, t, TRACEE_SEIZE);
 		ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 				    PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE |
 				    PTRACE_O_TRACEEXEC));
-		ASSERT_EQ(0, create_threads(t, team)) {
-			TH_LOG("round %u", round);
-		}
+		create_threads(_metadata, t, team);
 		ASSERT_EQ(0, tracee_cont(t));
 		for (i = 1; i <= team->n; i++) {
 			ASSERT_EQ(0, tracee_expect_hit(&t[i], 8,
@@ -335,8 +346,7 @@ static void run_leader_and_exit(struct tracee *t)
 {
 	struct team *team = t->arg;
 
-	if (make_threads(team))
-		_exit(1);
+	make_threads(team);
 	*t->progress = 1;
 	probe_store4(&team->word, 1);
 	*t->progress = 2;
@@ -356,7 +366,7 @@ TEST_F(thread_group, continues_without_leader)
 	start_tracee(_metadata, t, TRACEE_SEIZE);
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
 			    PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE));
-	ASSERT_EQ(0, create_threads(t, team));
+	create_threads(_metadata, t, team);
 	ASSERT_EQ(0, tracee_arm(t, 1, BP_WRITE, 4, &team->word));
 	/* For the leader only: its threads have inherited the options */
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t->tid, NULL,
@@ -467,30 +477,34 @@ TEST_F(thread_group, tracer_for_each_thread)
 	struct tracer tracers[TRACERS];
 	pthread_t thread[TRACERS];
 	unsigned int i, ready = 0;
-	int status;
+	int status, err;
 	pid_t pid;
 
 	skip_without_futex(_metadata);
 	skip_if_cannot_trace(_metadata);
 	team->body = store_on_request;
 	pid = fork();
+	skip_if_few_processes(_metadata, pid < 0 ? -errno : 0);
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		close(team->go[1]);
-		if (make_threads(team))
-			_exit(1);
+		make_threads(team);
 		syscall(SYS_exit, 0);
 	}
 	while (__atomic_load_n(&team->begun, __ATOMIC_ACQUIRE) < TRACERS) {
 		ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+		err = __atomic_load_n(&team->err, __ATOMIC_RELAXED);
+		skip_if_few_processes(_metadata, err);
+		ASSERT_EQ(0, err);
 		let_others_run();
 	}
 	for (i = 0; i < TRACERS; i++) {
 		tracers[i] = (struct tracer){ .t = &self->t[1 + i],
 			.team = team, .nr = i, .ready = &ready };
 		self->t[1 + i].id = 1 + i;
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, tracer,
-					    &tracers[i]));
+		err = pthread_create(&thread[i], NULL, tracer, &tracers[i]);
+		skip_if_few_processes(_metadata, -err);
+		ASSERT_EQ(0, err);
 	}
 	for (i = 0; i < TRACERS; i++) {
 		EXPECT_EQ(0, pthread_join(thread[i], NULL));

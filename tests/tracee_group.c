@@ -338,6 +338,9 @@ int group_run(struct tracee *set, unsigned int n)
 	return 0;
 }
 
+/* Exit code of a process of run_side_by_side() that could not create others */
+#define EXIT_FEW_PROCESSES 2
+
 /* Ends of the two pipes that let processes start together */
 static int ready_fd = -1, go_fd = -1;
 
@@ -364,14 +367,17 @@ void side_by_side_ready(void)
  *	side_by_side_ready() once it is set up
  * @arg: for @run
  *
- * Return: how many have failed: returned anything but 0, or died.
+ * Return: how many have failed: returned anything but 0, or died.  If none has,
+ * -EAGAIN if not all processes could be created: by @run, which returned that, or
+ * here.
  */
 int run_side_by_side(unsigned int n, int (*run)(unsigned int nr, void *arg),
 		     void *arg)
 {
-	int ready[2], go[2], status, failed = 0;
+	int ready[2], go[2], status, err, failed = 0;
 	pid_t pids[GROUP_MAX];
 	unsigned int i, forked;
+	bool few = false;
 	char c;
 
 	if (pipe(ready))
@@ -383,14 +389,19 @@ int run_side_by_side(unsigned int n, int (*run)(unsigned int nr, void *arg),
 	}
 	for (forked = 0; forked < n; forked++) {
 		pids[forked] = fork();
-		if (pids[forked] < 0)
+		if (pids[forked] < 0) {
+			few = errno == EAGAIN;
+			if (!few)
+				failed = n - forked;
 			break;
+		}
 		if (!pids[forked]) {
 			close(ready[0]);
 			close(go[1]);
 			ready_fd = ready[1];
 			go_fd = go[0];
-			_exit(!!run(forked, arg));
+			err = run(forked, arg);
+			_exit(err == -EAGAIN ? EXIT_FEW_PROCESSES : !!err);
 		}
 	}
 	close(ready[1]);
@@ -400,8 +411,13 @@ int run_side_by_side(unsigned int n, int (*run)(unsigned int nr, void *arg),
 		;
 	close(ready[0]);
 	close(go[1]);
-	for (i = 0; i < forked; i++)
-		if (waitpid(pids[i], &status, 0) != pids[i] || status)
+	for (i = 0; i < forked; i++) {
+		if (waitpid(pids[i], &status, 0) != pids[i])
+			status = -1;
+		if (status == EXIT_FEW_PROCESSES << 8)
+			few = true;
+		else if (status)
 			failed++;
-	return failed + n - forked;
+	}
+	return few && !failed ? -EAGAIN : failed;
 }
