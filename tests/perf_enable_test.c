@@ -5,6 +5,7 @@
  * must count every hit, and a disabled one none.
  */
 #include <fcntl.h>
+#include <linux/time_types.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -20,16 +21,23 @@ static void store(unsigned int n)
 		probe_store4(&word, n);
 }
 
+/* sigtimedwait() of 32-bit programs needs CONFIG_COMPAT_32BIT_TIME */
+#ifdef SYS_rt_sigtimedwait_time64
+#define SYS_SIGTIMEDWAIT64	SYS_rt_sigtimedwait_time64
+#else
+#define SYS_SIGTIMEDWAIT64	SYS_rt_sigtimedwait
+#endif
+
 /* Wait for a signal of an event; its si_code, or -1 */
 static int signal_of(int sig, int fd, int seconds)
 {
-	const struct timespec limit = { .tv_sec = seconds };
+	const struct __kernel_timespec limit = { .tv_sec = seconds };
 	siginfo_t info;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, sig);
-	if (sigtimedwait(&set, &info, &limit) != sig) {
+	if (syscall(SYS_SIGTIMEDWAIT64, &set, &info, &limit, NSIG / 8) != sig) {
 		if (seconds)
 			watchdog_expired();
 		return -1;
