@@ -50,9 +50,9 @@ usage()
 	  -j, --jobs N               run up to N programs at a time, except those that
 	                             need a CPU, or all of its slots (default: 4; 1 with
 	                             --times, if HW_BREAKPOINT_KTAP is set, on a machine
-	                             known to lose traps, or below ulimit -u 1000). With
-	                             1, what they print is to be seen up to a crash of
-	                             the kernel
+	                             known to lose traps, or if less than 1000 processes
+	                             are permitted). With 1, what they print is to be
+	                             seen up to a crash of the kernel
 	  --times                    say at the end where the time went: all programs, and
 	                             the tests that took longest
 
@@ -779,9 +779,12 @@ list_tests()
 
 chosen=
 one_lane=$HW_BREAKPOINT_KTAP$times
-# Where few processes are permitted, a program alone has the best chance to get its own
-processes=$(sed -n 's/^Max processes  *\([0-9]*\) .*/\1/p' /proc/self/limits 2>/dev/null)
-[ "$(id -u)" -eq 0 ] || [ "${processes:-1000}" -ge 1000 ] || one_lane=1
+# Where few processes are permitted, here or in this container, a program alone has the
+# best chance to get its own
+one_lane=$one_lane$({
+	cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max
+	[ "$(id -u)" -eq 0 ] || sed -n 's/^Max processes *//p' /proc/self/limits
+} 2>/dev/null | awk '$1 ~ /^[0-9]+$/ && $1 < 1000 { print 1; exit }')
 choose_known
 [ -n "$lanes" ] || lanes=${one_lane:+1}
 [ -n "$lanes" ] || lanes=4

@@ -96,10 +96,13 @@ make_program()
 			echo "ok $n $t" ;;
 		# At the same time as no other
 		*.alone)
-			mkdir "$MEET/alone" || printf 'not '
-			sleep 0.3
-			rmdir "$MEET/alone"
-			echo "ok $n $t" ;;
+			if mkdir "$MEET/alone"; then
+				sleep 0.3
+				rmdir "$MEET/alone"
+				echo "ok $n $t"
+			else
+				echo "not ok $n $t"
+			fi ;;
 		esac
 	done
 	echo "# traps: $((100 * $#)) verified, ${MISSED:-0} missed, 0 unexpected"
@@ -638,6 +641,28 @@ odd_names()
 	[ $got -eq 1 ] && last_line "2 passed, 1 failed, 0 skipped" && [ -z "$(ls "$odd/scratch")" ]
 }
 
+# One at a time in a container of few processes, and only there
+few_processes()
+{
+	MEET=$tmp/meet
+	export MEET
+	rm -rf "$MEET"
+	mkdir "$MEET"
+	programs a=f.alone b=f.alone c=f.alone
+	with_cgroups=$sh
+	cat >"$tmp/few" <<-'END'
+	exec unshare -m sh -c 'mount -t tmpfs none /sys/fs/cgroup &&
+		echo $PIDS >/sys/fs/cgroup/pids.max && exec "$@"' sh "$@"
+	END
+	sh="sh $tmp/few $sh"
+	PIDS=100
+	export PIDS
+	run 0 && PIDS=max && programs a=f.meets b=f.meets && run 0
+	got=$?
+	sh=$with_cgroups
+	return $got
+}
+
 # A failure that cannot be noted is one
 full_disk()
 {
@@ -726,6 +751,7 @@ for sh in sh bash "busybox ash"; do
 	if unshare -m mount -t tmpfs none /proc 2>/dev/null; then
 		check "$sh: without /proc" without_proc
 		check "$sh: no space left" full_disk
+		[ ! -d /sys/fs/cgroup ] || check "$sh: few processes" few_processes
 	fi
 	if [ -n "$unignore" ]; then
 		check "$sh: interrupted" as_it_comes_int
