@@ -572,20 +572,13 @@ victims()
 kill_session()
 {
 	[ -n "$sid" ] || return
-	# Until none is found twice: while /proc is read, one may fork and end. Hundreds
+	# Two looks, since one may fork and end while /proc is read. Repeatedly: hundreds
 	# with breakpoints take seconds to exit.
-	none=
 	for _ in $(seq 50); do
 		# shellcheck disable=SC2046 # one word for each process
-		set -- $(victims)
-		if [ $# -gt 0 ]; then
-			none=
-			kill -KILL "$@" 2>/dev/null
-		elif [ -n "$none" ]; then
-			break
-		else
-			none=1
-		fi
+		set -- $(victims) $(victims)
+		[ $# -gt 0 ] || break
+		kill -KILL "$@" 2>/dev/null
 		sleep 0.1
 	done
 	# Without setsid or /proc only the program itself is known; its tests die with
@@ -779,15 +772,16 @@ list_tests()
 
 chosen=
 one_lane=$HW_BREAKPOINT_KTAP$times
-# Where few processes are permitted, here or in this container, a program alone has the
-# best chance to get its own
-one_lane=$one_lane$({
-	cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max
-	[ "$(id -u)" -eq 0 ] || sed -n 's/^Max processes *//p' /proc/self/limits
-} 2>/dev/null | awk '$1 ~ /^[0-9]+$/ && $1 < 1000 { print 1; exit }')
 choose_known
 [ -n "$lanes" ] || lanes=${one_lane:+1}
-[ -n "$lanes" ] || lanes=4
+# Where few processes are permitted, here or in this container, a program alone has the
+# best chance to get its own
+[ -n "$lanes" ] || lanes=$({
+	cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max
+	[ "$(id -u)" -eq 0 ] || sed -n 's/^Max processes *//p' /proc/self/limits
+} 2>/dev/null | awk '
+	$1 ~ /^[0-9]+$/ && $1 < 1000 { few = 1 }
+	END { print few ? 1 : 4 }')
 
 # all.PROGRAM: its tests, if it can list them. run.PROGRAM: those to run, "*" for
 # all of them. hang.PROGRAM: "TEST REASON", not to be run.
