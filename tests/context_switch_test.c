@@ -313,9 +313,7 @@ TEST_F(migration, by_third_process)
 	if (self->ncpus < 2)
 		return;
 	*keep_moving = 1;
-	mover = fork();
-	skip_if_few_processes(_metadata, mover < 0 ? -errno : 0);
-	ASSERT_LE(0, mover);
+	mover = fork_or_skip(_metadata);
 	for (turn = 0; !mover && __atomic_load_n(keep_moving, __ATOMIC_RELAXED); turn++)
 		for (i = 0; i < 4; i++)
 			if (!pin_to_cpu(self->t[i].tid,
@@ -357,9 +355,7 @@ TEST_F(migration, by_third_process_while_stopped)
 		return;
 	ASSERT_EQ(0, pipe(ask));
 	ASSERT_EQ(0, pipe(reply));
-	mover = fork();
-	skip_if_few_processes(_metadata, mover < 0 ? -errno : 0);
-	ASSERT_LE(0, mover);
+	mover = fork_or_skip(_metadata);
 	if (!mover) {
 		close(ask[1]);
 		move_on_request(ask[0], reply[1], self->cpus, self->ncpus);
@@ -557,9 +553,7 @@ TEST_F(tracers, untraced_neighbours_not_hit)
 	for (i = 0; i < TRACEES; i++) {
 		m[i] = (struct group_tracee){ .area = self->all.area, .nr = i,
 					     .of = TRACERS * TRACEES };
-		neighbour[i] = fork();
-		skip_if_few_processes(_metadata, neighbour[i] < 0 ? -errno : 0);
-		ASSERT_LE(0, neighbour[i]);
+		neighbour[i] = fork_or_skip(_metadata);
 		if (!neighbour[i])
 			_exit(access_until_stopped(&m[i], self->stop));
 	}

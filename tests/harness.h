@@ -156,6 +156,21 @@ static inline void skip_if_few_processes(struct __test_metadata *_metadata, int 
 }
 
 /**
+ * fork_or_skip() - fork(), or skip the test as skip_if_few_processes() does
+ * @_metadata: the test's
+ *
+ * Return: as of fork(); any other error fails the test.
+ */
+static inline pid_t fork_or_skip(struct __test_metadata *_metadata)
+{
+	pid_t pid = fork();
+
+	skip_if_few_processes(_metadata, pid < 0 ? -errno : 0);
+	ASSERT_LE(0, pid);
+	return pid;
+}
+
+/**
  * skip_if_refused() - skip a test if the environment does not permit a call
  * @_metadata: the test's
  * @err: return value of tracee_start() or the like

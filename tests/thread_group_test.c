@@ -483,9 +483,7 @@ TEST_F(thread_group, tracer_for_each_thread)
 	skip_without_futex(_metadata);
 	skip_if_cannot_trace(_metadata);
 	team->body = store_on_request;
-	pid = fork();
-	skip_if_few_processes(_metadata, pid < 0 ? -errno : 0);
-	ASSERT_LE(0, pid);
+	pid = fork_or_skip(_metadata);
 	if (!pid) {
 		close(team->go[1]);
 		make_threads(team);
