@@ -115,8 +115,8 @@ make_program()
 # programs NAME=TEST,TEST...: start afresh with these
 programs()
 {
-	rm -rf "$tmp/dir"
-	mkdir "$tmp/dir"
+	rm -rf "$tmp/dir" "$MEET"
+	mkdir "$tmp/dir" "$MEET"
 	cp "$top/run_tests.sh" "$top/tools/screen.sh" "$top/tools/results.sh" "$tmp/dir"
 	for spec; do
 		# shellcheck disable=SC2046 # words
@@ -431,15 +431,9 @@ interrupted()
 # Several at a time, what they print in order; and those that have to be alone
 side_by_side()
 {
-	MEET=$tmp/meet
-	export MEET
-	rm -rf "$MEET"
-	mkdir "$MEET"
 	programs a=f.pass b=f.meets c=f.crash d=f.skip e=f.meets g=f.pass && run 1 -j 2 &&
 		[ "$(sed -n 's/^\(not \)*ok [0-9]* //p' "$tmp/stdout" | sed 's/ .*//' | tr -d '\n')" = abcdeg ] &&
 		prints "# running e" && last_line "4 passed, 1 failed, 1 skipped" || return 1
-	rm -rf "$MEET"
-	mkdir "$MEET"
 	programs a=f.pass hotplug_test_64=f.alone b=f.pass cgroup_test_32=f.alone \
 		lifetime_test_64=f.alone && run 0 -j 3 && prints "ok 3 hotplug_test_64" &&
 		last_line "5 passed, 0 failed, 0 skipped"
@@ -553,19 +547,25 @@ lanes_are_terminated()
 	killed_in_lane kill_driver && [ $got -eq 143 ] && no_sleepers && no_scratch_files
 }
 
+# mounted SCRIPT STATUS: the driver returns that where the script has mounted something
+mounted()
+{
+	cat >"$tmp/mounts" <<-END
+	exec unshare -m sh -c '$1 && exec "\$@"' sh "\$@"
+	END
+	unmounted=$sh
+	sh="sh $tmp/mounts $sh"
+	run "$2"
+	result=$?
+	sh=$unmounted
+	return $result
+}
+
 # As in some containers: then only the program itself can be killed.
 without_proc()
 {
-	programs a=f.pass,f.fail b=f.pass
-	cat >"$tmp/no_proc" <<-'END'
-	exec unshare -m sh -c 'mount -t tmpfs none /proc && exec "$@"' sh "$@"
-	END
-	with_proc=$sh
-	sh="sh $tmp/no_proc $sh"
-	run 1
-	got=$?
-	sh=$with_proc
-	[ $got -eq 0 ] && last_line "2 passed, 1 failed, 0 skipped"
+	programs a=f.pass,f.fail b=f.pass && mounted 'mount -t tmpfs none /proc' 1 &&
+		last_line "2 passed, 1 failed, 0 skipped"
 }
 
 # says WORDS ARGUMENT...: --decode prints that line
@@ -644,36 +644,18 @@ odd_names()
 # One at a time in a container of few processes, and only there
 few_processes()
 {
-	MEET=$tmp/meet
-	export MEET
-	rm -rf "$MEET"
-	mkdir "$MEET"
-	programs a=f.alone b=f.alone c=f.alone
-	with_cgroups=$sh
-	cat >"$tmp/few" <<-'END'
-	exec unshare -m sh -c 'mount -t tmpfs none /sys/fs/cgroup &&
-		echo $PIDS >/sys/fs/cgroup/pids.max && exec "$@"' sh "$@"
-	END
-	sh="sh $tmp/few $sh"
-	PIDS=100
-	export PIDS
-	run 0 && PIDS=max && programs a=f.meets b=f.meets && run 0
-	got=$?
-	sh=$with_cgroups
-	return $got
+	set -- 'mount -t tmpfs none /sys/fs/cgroup' '>/sys/fs/cgroup/pids.max'
+	programs a=f.alone b=f.alone c=f.alone && mounted "$1 && echo 100 $2" 0 &&
+		programs a=f.meets b=f.meets && mounted "$1 && echo max $2" 0
 }
 
 # A failure that cannot be noted is one
 full_disk()
 {
-	programs a=f.pass,f.fills
-	# shellcheck disable=SC2016,SC2086
-	TMPDIR=$tmp/scratch unshare -m sh -c 'mount -t tmpfs -o size=3m none "$TMPDIR" && "$@"' sh \
-		$sh "$tmp/dir/run_tests.sh" >"$tmp/stdout" 2>"$tmp/stderr"
-	got=$?
-	cat "$tmp/stdout"
 	# The other result may have been too late
-	[ $got -eq 1 ] && tail -n 1 "$tmp/stdout" | grep -q '^[01] passed, 1 failed, 0 skipped$'
+	# shellcheck disable=SC2016 # for another shell
+	programs a=f.pass,f.fills && mounted 'mount -t tmpfs -o size=3m none "$TMPDIR"' 1 &&
+		tail -n 1 "$tmp/stdout" | grep -q '^[01] passed, 1 failed, 0 skipped$'
 }
 
 # Lines are passed on at once, not when the program ends.
@@ -698,6 +680,8 @@ quit()
 }
 
 mkdir "$tmp/scratch"
+MEET=$tmp/meet
+export MEET
 tried=
 for sh in sh bash "busybox ash"; do
 	have "${sh%% *}" || {

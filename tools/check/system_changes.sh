@@ -33,7 +33,7 @@ eventually()
 	return 1
 }
 
-# events: what was done, but for reading; no test tells the type of uprobes for another use
+# events: the changes. A test reads the type of uprobes only to make one.
 events()
 {
 	grep -E -e '^(CREATE|MODIFY)' -e "^OPEN $uprobes" "$tmp/events" | sort -u
@@ -66,7 +66,7 @@ each_is_seen()
 	done
 }
 
-# Each program's results do not count here; the last event of the watch does
+# nothing_is_seen: of a run, whatever its results, before the event that follows it
 nothing_is_seen()
 {
 	: >"$tmp/events"
